@@ -1,0 +1,8 @@
+//! Xenolith on bare metal.
+#![no_std]
+#![no_main]
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

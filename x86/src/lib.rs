@@ -1,0 +1,3 @@
+//! Definitions of the x86-64 architecture. Executes no instruction.
+#![no_std]
+#![forbid(unsafe_code)]
