@@ -1,0 +1,110 @@
+//! Turns the linked hypervisor (ELF64, high virtual addresses) into what boot loaders take: a 32-bit ELF
+//! whose segments sit at their physical addresses, with a multiboot-1 header near its start.
+//!
+//! QEMU's `-kernel` and GRUB's `multiboot` both refuse a 64-bit ELF that carries a multiboot-1 header, so the
+//! container is rewritten; the bytes of the segments stay as they are. One segment is added: the symbol blob
+//! ([`symbols`]), which the hypervisor finds at its own `__symbols_lma` and uses for backtraces.
+#![forbid(unsafe_code)]
+
+mod elf32;
+pub mod symbols;
+
+use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
+use object::{Endianness, Object, ObjectSymbol, elf};
+
+/// Why an image could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("reading the hypervisor's ELF file: {0}")]
+    Elf(#[from] object::read::Error),
+    #[error("the ELF file has no loadable segment that holds its entry point {0:#x}")]
+    NoEntry(u64),
+    #[error("{what} {value:#x} does not fit a 32-bit ELF file")]
+    TooHigh { what: &'static str, value: u64 },
+    #[error("the symbol __symbols_lma, where the symbol blob goes, is missing (was the file stripped?)")]
+    NoSymbolPlace,
+    #[error("no multiboot header within the first 8192 bytes of the image")]
+    NoMultibootHeader,
+}
+
+/// One loadable segment: bytes at a physical address, zero-filled up to `mem_size`.
+struct Segment {
+    paddr: u64,
+    data: Vec<u8>,
+    mem_size: u64,
+    flags: u32,
+}
+
+/// Makes the multiboot image from the linked hypervisor `elf64`.
+pub fn make(elf64: &[u8]) -> Result<Vec<u8>, Error> {
+    let file = ElfFile64::<Endianness>::parse(elf64)?;
+    let endian = file.endian();
+    let mut segments = Vec::new();
+    let mut entry = None;
+    let virt_entry = file.elf_header().e_entry(endian);
+    for header in file.elf_program_headers() {
+        if header.p_type(endian) != elf::PT_LOAD || header.p_memsz(endian) == 0 {
+            continue;
+        }
+        let (virt, phys) = (header.p_vaddr(endian), header.p_paddr(endian));
+        let mem_size = header.p_memsz(endian);
+        if (virt..virt + mem_size).contains(&virt_entry) {
+            entry = Some(phys + (virt_entry - virt));
+        }
+        let data = header.data(endian, elf64).unwrap_or(&[]).to_vec();
+        segments.push(Segment { paddr: phys, data, mem_size, flags: header.p_flags(endian) });
+    }
+    let entry = entry.ok_or(Error::NoEntry(virt_entry))?;
+
+    let mut place = None;
+    let mut functions = Vec::new();
+    for symbol in file.symbols() {
+        let Ok(name) = symbol.name() else { continue };
+        if name == "__symbols_lma" {
+            place = Some(symbol.address());
+        } else if symbol.kind() == object::SymbolKind::Text && !name.is_empty() {
+            functions.push((symbol.address(), format!("{:#}", rustc_demangle::demangle(name))));
+        }
+    }
+    let blob = symbols::encode(functions);
+    let paddr = place.ok_or(Error::NoSymbolPlace)?;
+    segments.push(Segment { paddr, mem_size: blob.len() as u64, data: blob, flags: elf::PF_R });
+
+    let image = elf32::write(entry, &segments)?;
+    if !has_multiboot_header(&image) {
+        return Err(Error::NoMultibootHeader);
+    }
+    Ok(image)
+}
+
+/// Whether a multiboot-1 header with a right checksum lies where loaders look for one.
+fn has_multiboot_header(image: &[u8]) -> bool {
+    let word = |at: usize| image.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    (0..8192 - 12).step_by(4).any(|at| match (word(at), word(at + 4), word(at + 8)) {
+        (Some(0x1bad_b002), Some(flags), Some(sum)) => {
+            0x1bad_b002u32.wrapping_add(flags).wrapping_add(sum) == 0
+        }
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_needs_a_right_checksum() {
+        let mut image = vec![0u8; 8192];
+        image[0x1000..0x1004].copy_from_slice(&0x1bad_b002u32.to_le_bytes());
+        image[0x1004..0x1008].copy_from_slice(&3u32.to_le_bytes());
+        assert!(!has_multiboot_header(&image));
+        let sum = 0u32.wrapping_sub(0x1bad_b002 + 3);
+        image[0x1008..0x100c].copy_from_slice(&sum.to_le_bytes());
+        assert!(has_multiboot_header(&image));
+    }
+
+    #[test]
+    fn a_file_that_is_no_elf_is_refused() {
+        assert!(matches!(make(b"MZ not an elf"), Err(Error::Elf(_))));
+    }
+}
