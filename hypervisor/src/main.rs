@@ -2,7 +2,12 @@
 #![no_std]
 #![no_main]
 
+mod boot;
+mod layout;
+
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
+    loop {
+        core::hint::spin_loop();
+    }
 }
