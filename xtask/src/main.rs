@@ -1,2 +1,43 @@
-//! Every command of the README.
-fn main() {}
+//! Every command of the README: `cargo xtask build | run | demo | test | bench`.
+//!
+//! Each command does its own set-up (see `setup.rs`): what it downloads or makes is kept under
+//! `target/`, and a second call finds it there.
+
+#![forbid(unsafe_code)]
+
+mod apt;
+mod build;
+mod image;
+mod proc;
+mod qemu;
+mod run;
+mod setup;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Builds, runs and tests Xenolith")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the bootable image: target/boot/xenolith (multiboot) and target/boot/xenolith.gz (for GRUB)
+    Build,
+    /// Boot a dom0 in QEMU to a shell on this terminal
+    Run(run::Args),
+    /// Download and make everything the other commands need
+    Setup,
+}
+
+fn main() -> Result<()> {
+    let env = setup::Env::new()?;
+    match Cli::parse().command {
+        Command::Build => build::build(&env).map(|image| println!("built {}", env.shown(&image.elf))),
+        Command::Run(args) => run::run(&env, &args),
+        Command::Setup => setup::everything(&env),
+    }
+}

@@ -1,0 +1,147 @@
+//! A virtual machine: which QEMU, which hardware, what it boots; turned into a command line.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::setup::{Qemu, QemuVersion};
+
+/// The key before QEMU's own commands on a `-serial mon:stdio` terminal, in place of Ctrl-A, which is
+/// the hypervisor's key to switch the console.
+pub const ESCAPE: u8 = 0x1e;
+pub const ESCAPE_NAME: &str = "Ctrl-^";
+
+/// How the guest's first serial port reaches us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// This terminal, shared with QEMU's monitor.
+    Terminal,
+    /// Pipes: standard input and output of the QEMU process.
+    Pipes,
+}
+
+/// What the machine boots.
+#[derive(Clone, Debug)]
+pub enum Boot {
+    /// A hypervisor (multiboot), with dom0's kernel and initramfs as modules.
+    Hypervisor {
+        image: PathBuf,
+        options: String,
+        kernel: PathBuf,
+        kernel_args: String,
+        initrd: Option<PathBuf>,
+    },
+    /// Linux without a hypervisor, to compare with.
+    Native { kernel: PathBuf, kernel_args: String, initrd: Option<PathBuf> },
+}
+
+/// A machine to start.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub cpu: String,
+    pub smp: u32,
+    pub mem_mib: u32,
+    pub boot: Boot,
+    /// Raw disk images on AHCI; written to a throw-away layer unless `keep`.
+    pub disks: Vec<PathBuf>,
+    pub keep: bool,
+    pub gdb: bool,
+    pub console: Console,
+    pub log: Option<PathBuf>,
+    /// Virtual time counts instructions; for measurements.
+    pub icount: bool,
+    /// A reset ends QEMU.
+    pub no_reboot: bool,
+}
+
+impl Qemu {
+    /// The program with the libraries, modules and firmware that belong to it.
+    pub fn command(&self) -> Command {
+        let at = |path: &str| self.root.join(path);
+        let libs =
+            ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|lib| at(lib).display().to_string());
+        let mut command = Command::new(at("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"));
+        command.arg("--library-path").arg(libs.join(":")).arg(at("usr/bin/qemu-system-x86_64"));
+        for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
+            command.arg("-L").arg(at(data));
+        }
+        command.env("QEMU_MODULE_DIR", at("usr/lib/x86_64-linux-gnu/qemu"));
+        command
+    }
+
+    /// The CPU model of the default machine.
+    pub fn default_cpu(&self) -> &'static str {
+        match self.version {
+            QemuVersion::V10 => "EPYC-v4,-monitor",
+            QemuVersion::V7 => "EPYC-v3,-monitor",
+        }
+    }
+}
+
+impl Machine {
+    /// The command line that starts this machine.
+    pub fn command(&self, qemu: &Qemu) -> Result<Command> {
+        let mut command = qemu.command();
+        let accel = if self.icount { "tcg,thread=single" } else { "tcg,thread=multi" };
+        command.args(["-machine", "q35", "-accel", accel, "-cpu", &self.cpu]);
+        if self.icount {
+            command.args(["-icount", "shift=0,sleep=off"]);
+        }
+        command.arg("-smp").arg(self.smp.to_string()).arg("-m").arg(format!("{}M", self.mem_mib));
+        command.args(["-display", "none", "-nodefaults", "-vga", "std"]);
+        command.args(["-netdev", "user,id=n0", "-device", "e1000e,netdev=n0,mac=52:54:00:12:34:56"]);
+        self.serial(&mut command);
+        for (index, disk) in self.disks.iter().enumerate() {
+            let snapshot = if self.keep { "off" } else { "on" };
+            let file = disk.display().to_string().replace(',', ",,");
+            command.arg("-drive").arg(format!(
+                "file={file},format=raw,if=none,id=d{index},snapshot={snapshot},cache=unsafe,discard=unmap"
+            ));
+            command.arg("-device").arg(format!("ide-hd,drive=d{index},bus=ide.{index}"));
+        }
+        match &self.boot {
+            Boot::Hypervisor { image, options, kernel, kernel_args, initrd } => {
+                command.arg("-kernel").arg(image).arg("-append").arg(options);
+                let mut modules = module(kernel, kernel_args);
+                if let Some(initrd) = initrd {
+                    modules += ",";
+                    modules += &module(initrd, "");
+                }
+                command.arg("-initrd").arg(modules);
+            }
+            Boot::Native { kernel, kernel_args, initrd } => {
+                command.arg("-kernel").arg(kernel).arg("-append").arg(kernel_args);
+                if let Some(initrd) = initrd {
+                    command.arg("-initrd").arg(initrd);
+                }
+            }
+        }
+        if self.gdb {
+            command.args(["-s", "-S"]);
+        }
+        if self.no_reboot {
+            command.arg("-no-reboot");
+        }
+        Ok(command)
+    }
+
+    fn serial(&self, command: &mut Command) {
+        let mut chardev = String::from("stdio,id=s0,signal=off");
+        if let Some(log) = &self.log {
+            chardev += &format!(",logfile={}", log.display().to_string().replace(',', ",,"));
+        }
+        if self.console == Console::Terminal {
+            chardev += ",mux=on";
+        }
+        command.arg("-chardev").arg(chardev).args(["-serial", "chardev:s0"]);
+        if self.console == Console::Terminal {
+            command.args(["-mon", "chardev=s0", "-echr", &format!("{ESCAPE:#x}")]);
+        }
+    }
+}
+
+/// A multiboot module for `-initrd`: file, then its command line, where a comma is written twice.
+fn module(file: &Path, args: &str) -> String {
+    format!("{} {args}", file.display()).trim_end().replace(',', ",,")
+}

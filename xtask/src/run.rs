@@ -1,0 +1,144 @@
+//! `cargo xtask run`: a dom0 in QEMU on this terminal.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build;
+use crate::image::initramfs::{self, Purpose};
+use crate::proc;
+use crate::qemu::{Boot, Console, ESCAPE_NAME, Machine};
+use crate::setup::{self, Env, Kernel, Qemu, QemuVersion};
+
+/// Which hypervisor boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Hypervisor {
+    /// Ours
+    Xenolith,
+    /// Debian's Xen 4.17, to compare with
+    Debian,
+    /// None: Linux on the bare machine, to compare with
+    None,
+}
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// CPUs of the machine
+    #[arg(long, default_value_t = 2)]
+    pub smp: u32,
+    /// Memory of the machine in MiB
+    #[arg(long, default_value_t = 2048)]
+    pub mem: u32,
+    /// dom0's kernel: a Debian series (6.1, 6.12) or a file
+    #[arg(long, default_value = "6.1")]
+    pub kernel: String,
+    /// QEMU's CPU model (default: EPYC-v4,-monitor; EPYC-v3,-monitor on 7.2)
+    #[arg(long)]
+    pub cpu: Option<String>,
+    /// Which QEMU
+    #[arg(long, value_enum, default_value = "10")]
+    pub qemu: QemuVersion,
+    /// Wait for a debugger on port 1234
+    #[arg(long)]
+    pub gdb: bool,
+    /// Which hypervisor boots
+    #[arg(long, value_enum, default_value = "xenolith")]
+    pub hypervisor: Hypervisor,
+    /// More arguments of dom0's kernel
+    #[arg(long, default_value = "")]
+    pub kernel_args: String,
+    /// Options of the hypervisor
+    #[arg(last = true)]
+    pub options: Vec<String>,
+}
+
+pub fn run(env: &Env, args: &Args) -> Result<()> {
+    let qemu = setup::qemu(env, args.qemu)?;
+    let kernel = kernel(env, &args.kernel)?;
+    let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
+    let options = args.options.join(" ");
+    let mut machine =
+        machine(env, &qemu, args.hypervisor, &options, &kernel, &args.kernel_args, initrd, args.mem)?;
+    machine.smp = args.smp;
+    machine.gdb = args.gdb;
+    machine.console = Console::Terminal;
+    machine.log = Some(env.log("run")?);
+    if let Some(cpu) = &args.cpu {
+        machine.cpu.clone_from(cpu);
+    }
+    println!(
+        "run: {ESCAPE_NAME} x ends QEMU, {ESCAPE_NAME} c is its monitor; Ctrl-A three times talks to the hypervisor.\n\
+         run: the console is also written to {}",
+        env.shown(&env.log("run")?)
+    );
+    proc::run(&mut machine.command(&qemu)?)
+}
+
+/// A Debian series, or a kernel file (with the modules of 6.1, if they fit).
+pub fn kernel(env: &Env, wanted: &str) -> Result<Kernel> {
+    let file = PathBuf::from(wanted);
+    if wanted.starts_with(|c: char| c.is_ascii_digit()) && !wanted.contains('/') {
+        return setup::kernel(env, wanted);
+    }
+    if !file.is_file() {
+        bail!("--kernel {wanted}: neither a Debian series such as 6.1 nor a file");
+    }
+    let modules = setup::kernel(env, "6.1")?.modules;
+    let image = file.canonicalize().with_context(|| format!("--kernel {wanted}"))?;
+    Ok(Kernel { version: "file".into(), image, modules })
+}
+
+/// The default machine with a hypervisor and dom0.
+#[allow(clippy::too_many_arguments)]
+pub fn machine(
+    env: &Env,
+    qemu: &Qemu,
+    hypervisor: Hypervisor,
+    options: &str,
+    kernel: &Kernel,
+    kernel_args: &str,
+    initrd: PathBuf,
+    mem_mib: u32,
+) -> Result<Machine> {
+    let boot = match hypervisor {
+        Hypervisor::None => Boot::Native {
+            kernel: kernel.image.clone(),
+            kernel_args: format!("console=ttyS0 {kernel_args}").trim_end().to_owned(),
+            initrd: Some(initrd),
+        },
+        _ => {
+            let image = match hypervisor {
+                Hypervisor::Debian => setup::debian_xen(env)?,
+                _ => build::build(env)?.elf,
+            };
+            let dom0 = dom0_mib(mem_mib);
+            Boot::Hypervisor {
+                image,
+                options: format!("console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem={dom0}M,max:{dom0}M {options}")
+                    .trim_end()
+                    .to_owned(),
+                kernel: kernel.image.clone(),
+                kernel_args: format!("console=hvc0 earlyprintk=xen {kernel_args}").trim_end().to_owned(),
+                initrd: Some(initrd),
+            }
+        }
+    };
+    Ok(Machine {
+        cpu: qemu.default_cpu().to_owned(),
+        smp: 2,
+        mem_mib,
+        boot,
+        disks: Vec::new(),
+        keep: false,
+        gdb: false,
+        console: Console::Pipes,
+        log: None,
+        icount: false,
+        no_reboot: false,
+    })
+}
+
+/// dom0's share of the machine's memory: what guests leave it, within reason.
+pub fn dom0_mib(machine_mib: u32) -> u32 {
+    (machine_mib / 2).clamp(512, 1024)
+}
