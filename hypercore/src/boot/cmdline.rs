@@ -1,0 +1,366 @@
+//! The hypervisor's command line, with the names and meanings of the Xen command line document
+//! (`docs/misc/xen-command-line`). What is not known is handed to the caller, which names it in a warning.
+
+use crate::console::level::{Thresholds, parse_thresholds};
+
+/// An amount of memory as `dom0_mem=` takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    Bytes(u64),
+    /// All memory but this many bytes.
+    AllBut(u64),
+}
+
+/// `dom0_mem=`: initial size, and bounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dom0Mem {
+    pub size: Option<Amount>,
+    pub min: Option<Amount>,
+    pub max: Option<Amount>,
+}
+
+/// `com1=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Com {
+    /// `None`: leave the rate the firmware set (`auto`).
+    pub baud: Option<u32>,
+    pub data_bits: u8,
+    /// `n`, `o`, `e`, `m` or `s`.
+    pub parity: u8,
+    pub stop_bits: u8,
+    pub port: u16,
+    /// 0: poll.
+    pub irq: u8,
+}
+
+/// How to restart the machine (`reboot=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RebootMethod {
+    /// What the firmware offers, then the others.
+    Default,
+    Acpi,
+    Keyboard,
+    Pci,
+    Triple,
+    /// Do not (`reboot=n`, `noreboot`).
+    Never,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options<'a> {
+    /// `console=` names com1.
+    pub console_com1: bool,
+    /// `console=` names vga.
+    pub console_vga: bool,
+    pub com1: Com,
+    pub loglvl: Thresholds,
+    pub guest_loglvl: Thresholds,
+    pub dom0_mem: Dom0Mem,
+    /// `dom0_max_vcpus=<min>[-<max>]`.
+    pub dom0_max_vcpus: Option<(u32, u32)>,
+    pub reboot: RebootMethod,
+    pub maxcpus: Option<u32>,
+    pub sync_console: bool,
+    /// `sched=`, unvalidated.
+    pub sched: Option<&'a str>,
+    /// `conring_size=` in bytes.
+    pub conring_size: Option<u64>,
+    /// `x2apic=`.
+    pub x2apic: bool,
+    pub smep: bool,
+    pub smap: bool,
+    /// `tsc=unstable`: do not trust the TSCs to agree.
+    pub tsc_unstable: bool,
+    /// After ` -- `: goes to dom0's command line.
+    pub dom0_extra: Option<&'a str>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options {
+            console_com1: false,
+            console_vga: true,
+            com1: Com { baud: None, data_bits: 8, parity: b'n', stop_bits: 1, port: 0x3f8, irq: 4 },
+            loglvl: Thresholds::HYPERVISOR,
+            guest_loglvl: Thresholds::GUEST,
+            dom0_mem: Dom0Mem::default(),
+            dom0_max_vcpus: None,
+            reboot: RebootMethod::Default,
+            maxcpus: None,
+            sync_console: false,
+            sched: None,
+            conring_size: None,
+            x2apic: true,
+            smep: true,
+            smap: true,
+            tsc_unstable: false,
+            dom0_extra: None,
+        }
+    }
+}
+
+/// What is wrong with one option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Complaint {
+    Unknown,
+    BadValue,
+    /// Understood, but this hypervisor has nothing that it would change.
+    NoEffect,
+}
+
+/// Options that Xen has, that boot scripts pass, and that change nothing here.
+const NO_EFFECT: &[&str] =
+    &["cpuidle", "cpufreq", "ucode", "watchdog", "iommu", "vga", "com2", "console_timestamps"];
+/// Options without meaning on this platform, which GRUB's scripts always pass.
+const SILENT: &[&str] = &["placeholder", "no-real-mode", "edd"];
+
+/// Reads `line`; each option that could not be honoured goes to `complain`.
+pub fn parse<'a>(line: &'a str, complain: &mut dyn FnMut(&'a str, Complaint)) -> Options<'a> {
+    let mut o = Options::default();
+    let (own, extra) = match line.split_once(" -- ") {
+        Some((own, extra)) => (own, Some(extra.trim())),
+        None => (line.strip_suffix(" --").unwrap_or(line), None),
+    };
+    o.dom0_extra = extra;
+    for word in own.split_ascii_whitespace() {
+        let (mut name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (word, None),
+        };
+        let mut on = boolean(value);
+        if let (Some(rest), None) = (name.strip_prefix("no-"), value)
+            && !SILENT.contains(&name)
+        {
+            (name, on) = (rest, Some(false));
+        }
+        let complaint = match apply(&mut o, name, value, on) {
+            Ok(()) => continue,
+            Err(complaint) => complaint,
+        };
+        complain(word, complaint);
+    }
+    o
+}
+
+fn apply<'a>(
+    o: &mut Options<'a>,
+    name: &str,
+    value: Option<&'a str>,
+    on: Option<bool>,
+) -> Result<(), Complaint> {
+    let bad = Complaint::BadValue;
+    let text = value.unwrap_or("");
+    match name {
+        "console" => {
+            (o.console_com1, o.console_vga) = (false, false);
+            for device in text.split(',') {
+                match device {
+                    "com1" => o.console_com1 = true,
+                    "vga" => o.console_vga = true,
+                    "none" => {}
+                    _ => return Err(bad),
+                }
+            }
+        }
+        "com1" => o.com1 = com(text, o.com1).ok_or(bad)?,
+        "loglvl" => o.loglvl = parse_thresholds(text).ok_or(bad)?,
+        "guest_loglvl" => o.guest_loglvl = parse_thresholds(text).ok_or(bad)?,
+        "dom0_mem" => dom0_mem(text, &mut o.dom0_mem).ok_or(bad)?,
+        "dom0_max_vcpus" => {
+            let (min, max) = text.split_once('-').unwrap_or((text, text));
+            let min = if min.is_empty() { 1 } else { min.parse().map_err(|_| bad)? };
+            let max = if max.is_empty() { u32::MAX } else { max.parse().map_err(|_| bad)? };
+            if min == 0 || max < min {
+                return Err(bad);
+            }
+            o.dom0_max_vcpus = Some((min, max));
+        }
+        "noreboot" => o.reboot = if on.ok_or(bad)? { RebootMethod::Never } else { RebootMethod::Default },
+        "reboot" => {
+            if on == Some(false) && (value.is_none() || !text.starts_with('n')) {
+                o.reboot = RebootMethod::Never;
+                return Ok(());
+            }
+            o.reboot = match text.as_bytes().first() {
+                Some(b'n') => RebootMethod::Never,
+                Some(b'a') => RebootMethod::Acpi,
+                Some(b'k') => RebootMethod::Keyboard,
+                Some(b'p') => RebootMethod::Pci,
+                Some(b't') => RebootMethod::Triple,
+                _ => return Err(bad),
+            };
+        }
+        "maxcpus" => o.maxcpus = Some(text.parse().ok().filter(|&n| n > 0).ok_or(bad)?),
+        "nosmp" => o.maxcpus = Some(1),
+        "sync_console" => o.sync_console = on.ok_or(bad)?,
+        "sched" => o.sched = Some(value.ok_or(bad)?),
+        "conring_size" => o.conring_size = Some(size(text, 1 << 10).ok_or(bad)?),
+        "x2apic" => o.x2apic = on.ok_or(bad)?,
+        "smep" => o.smep = on.ok_or(bad)?,
+        "smap" => o.smap = on.ok_or(bad)?,
+        "tsc" if text == "unstable" => o.tsc_unstable = true,
+        _ if SILENT.contains(&name) => {}
+        _ if NO_EFFECT.contains(&name) => return Err(Complaint::NoEffect),
+        _ => return Err(Complaint::Unknown),
+    }
+    Ok(())
+}
+
+/// Xen's booleans: absent, yes, on, true, enable, 1; no, off, false, disable, 0.
+fn boolean(value: Option<&str>) -> Option<bool> {
+    match value {
+        None | Some("yes" | "on" | "true" | "enable" | "1") => Some(true),
+        Some("no" | "off" | "false" | "disable" | "0") => Some(false),
+        Some(_) => None,
+    }
+}
+
+/// A number with a suffix of `BKMGT`; without one it counts `unit` bytes. Hexadecimal with 0x.
+fn size(text: &str, unit: u64) -> Option<u64> {
+    let shift = |by: u32| (1u64 << by, 1);
+    let (unit, suffix) = match text.as_bytes().last()? {
+        b'B' | b'b' if !text.starts_with("0x") => shift(0),
+        b'K' | b'k' => shift(10),
+        b'M' | b'm' => shift(20),
+        b'G' | b'g' => shift(30),
+        b'T' | b't' => shift(40),
+        _ => (unit, 0),
+    };
+    let digits = &text[..text.len() - suffix];
+    let number = match digits.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok()?,
+        None => digits.parse().ok()?,
+    };
+    number.checked_mul(unit)
+}
+
+fn amount(text: &str) -> Option<Amount> {
+    match text.strip_prefix('-') {
+        Some(rest) => size(rest, 1 << 10).map(Amount::AllBut),
+        None => size(text, 1 << 10).map(Amount::Bytes),
+    }
+}
+
+fn dom0_mem(text: &str, out: &mut Dom0Mem) -> Option<()> {
+    for part in text.split(',') {
+        let (place, value) = match part.split_once(':') {
+            Some(("min", value)) => (&mut out.min, value),
+            Some(("max", value)) => (&mut out.max, value),
+            Some(_) => return None,
+            None => (&mut out.size, part),
+        };
+        *place = Some(amount(value)?);
+    }
+    Some(())
+}
+
+/// `<baud>[/<base>][,[<data><parity><stop>][,[<port>][,[<irq>]]]]`.
+fn com(text: &str, mut com: Com) -> Option<Com> {
+    let mut parts = text.split(',');
+    let rate = parts.next()?.split('/').next()?;
+    if rate == "auto" {
+        com.baud = None;
+    } else if !rate.is_empty() {
+        com.baud = Some(rate.parse().ok().filter(|&b| (50..=115_200).contains(&b))?);
+    }
+    match parts.next().unwrap_or("").as_bytes() {
+        [] => {}
+        &[data @ b'5'..=b'8', parity @ (b'n' | b'o' | b'e' | b'm' | b's'), stop @ b'1'..=b'2'] => {
+            (com.data_bits, com.parity, com.stop_bits) = (data - b'0', parity, stop - b'0');
+        }
+        _ => return None,
+    }
+    match parts.next().unwrap_or("") {
+        "" => {}
+        port => com.port = u16::from_str_radix(port.strip_prefix("0x")?, 16).ok()?,
+    }
+    match parts.next().unwrap_or("") {
+        "" => {}
+        irq => com.irq = irq.parse().ok()?,
+    }
+    Some(com)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::level::Level;
+    extern crate std;
+    use std::vec::Vec;
+
+    fn read(line: &str) -> (Options<'_>, Vec<(&str, Complaint)>) {
+        let mut complaints = Vec::new();
+        let o = parse(line, &mut |w, c| complaints.push((w, c)));
+        (o, complaints)
+    }
+
+    #[test]
+    fn what_a_debian_grub_passes() {
+        let (o, c) =
+            read("placeholder console=com1,vga com1=115200,8n1 loglvl=all dom0_mem=1G,max:2G noreboot");
+        assert!(c.is_empty(), "{c:?}");
+        assert!(o.console_com1 && o.console_vga);
+        assert_eq!(o.com1.baud, Some(115_200));
+        assert_eq!(o.dom0_mem.size, Some(Amount::Bytes(1 << 30)));
+        assert_eq!(o.dom0_mem.max, Some(Amount::Bytes(2 << 30)));
+        assert_eq!(o.dom0_mem.min, None);
+        assert_eq!(o.reboot, RebootMethod::Never);
+        assert!(o.loglvl.always(Level::Debug));
+    }
+
+    #[test]
+    fn sizes_without_suffix_are_kilobytes() {
+        assert_eq!(read("dom0_mem=524288").0.dom0_mem.size, Some(Amount::Bytes(512 << 20)));
+        assert_eq!(read("dom0_mem=-512M").0.dom0_mem.size, Some(Amount::AllBut(512 << 20)));
+        assert_eq!(read("dom0_mem=0x10M").0.dom0_mem.size, Some(Amount::Bytes(16 << 20)));
+    }
+
+    #[test]
+    fn complaints_name_the_word() {
+        let (o, c) = read("dom0_mem=lots frobnicate=1 maxcpus=0 cpuidle=0 sync_console");
+        assert_eq!(
+            c,
+            [
+                ("dom0_mem=lots", Complaint::BadValue),
+                ("frobnicate=1", Complaint::Unknown),
+                ("maxcpus=0", Complaint::BadValue),
+                ("cpuidle=0", Complaint::NoEffect)
+            ]
+        );
+        assert!(o.sync_console);
+    }
+
+    #[test]
+    fn dom0_vcpus_may_be_a_range() {
+        assert_eq!(read("dom0_max_vcpus=2").0.dom0_max_vcpus, Some((2, 2)));
+        assert_eq!(read("dom0_max_vcpus=1-4").0.dom0_max_vcpus, Some((1, 4)));
+        assert_eq!(read("dom0_max_vcpus=-4").0.dom0_max_vcpus, Some((1, 4)));
+        assert_eq!(read("dom0_max_vcpus=4-1").1.len(), 1);
+    }
+
+    #[test]
+    fn negated_booleans_and_reboot_methods() {
+        assert!(!read("no-smap").0.smap);
+        assert!(!read("smep=off").0.smep);
+        assert_eq!(read("no-reboot").0.reboot, RebootMethod::Never);
+        assert_eq!(read("reboot=no").0.reboot, RebootMethod::Never);
+        assert_eq!(read("reboot=triple").0.reboot, RebootMethod::Triple);
+        assert_eq!(read("reboot=k").0.reboot, RebootMethod::Keyboard);
+        assert!(read("no-real-mode edd=off").1.is_empty());
+    }
+
+    #[test]
+    fn serial_port_fields_may_be_empty() {
+        let c = read("com1=9600,,0x2f8,3").0.com1;
+        assert_eq!((c.baud, c.parity, c.port, c.irq), (Some(9600), b'n', 0x2f8, 3));
+        assert_eq!(read("com1=fast").1, [("com1=fast", Complaint::BadValue)]);
+    }
+
+    #[test]
+    fn the_rest_is_dom0s() {
+        let (o, c) = read("console=com1 -- root=/dev/sda1 quiet");
+        assert_eq!(o.dom0_extra, Some("root=/dev/sda1 quiet"));
+        assert!(c.is_empty());
+    }
+}
