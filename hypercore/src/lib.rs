@@ -4,3 +4,4 @@
 extern crate alloc;
 pub mod boot;
 pub mod console;
+pub mod dom0;
