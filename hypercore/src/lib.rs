@@ -1,7 +1,35 @@
 //! Everything of the hypervisor that can be decided without touching hardware.
+//!
+//! Start at [`xen`] (global state, hypercall context), [`machine`] (the seam to hardware), [`domain`] and
+//! [`vcpu`]; [`hypercall`] dispatches.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 extern crate alloc;
 pub mod boot;
 pub mod console;
 pub mod dom0;
+
+pub mod cpumask;
+pub mod domain;
+pub mod domains;
+pub mod domctl;
+pub mod event;
+pub mod frame;
+pub mod grant;
+pub mod guest;
+pub mod host;
+pub mod hypercall;
+pub mod ids;
+pub mod io;
+pub mod log;
+pub mod machine;
+pub mod memory;
+pub mod mm;
+pub mod policy;
+pub mod sched;
+pub mod sync;
+pub mod sysctl;
+pub mod time;
+pub mod traps;
+pub mod vcpu;
+pub mod xen;

@@ -1,0 +1,162 @@
+//! Domains: identity, life, and the state each subsystem keeps in them.
+
+use crate::cpumask::AtomicCpuMask;
+use crate::event::DomainEvents;
+use crate::frame::HvFrame;
+use crate::grant::DomainGrants;
+use crate::ids::{DomId, VcpuId};
+use crate::io::DomainIo;
+use crate::memory::DomainMemory;
+use crate::mm::DomainMm;
+use crate::policy::DomainPolicy;
+use crate::sched::DomainSched;
+use crate::sync::{Mutex, RwLock};
+use crate::time::DomainTime;
+use crate::vcpu::Vcpu;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+
+/// Where a domain is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u32)]
+pub enum Dying {
+    #[default]
+    Alive = 0,
+    /// Being torn down: gains no reference, mapping, port or pin.
+    Dying = 1,
+    /// Torn down; still there because others hold references to its frames.
+    Dead = 2,
+}
+
+/// One domain. Shared between CPUs as `Arc<Domain>`; an `Arc` is the domain reference.
+pub struct Domain {
+    pub id: DomId,
+    /// uuid the tools gave it.
+    pub handle: Mutex<[u8; 16]>,
+    /// May do anything to any domain (dom0).
+    pub privileged: bool,
+    /// `XEN_DOMCTL_CDF_*` flags it was created with.
+    pub create_flags: u32,
+    pub ssidref: u32,
+    /// Serialises domctls that change the domain.
+    pub domctl: Mutex<()>,
+    dying: AtomicU32,
+    /// Shut itself down (or crashed); `shutdown_code` says why.
+    pub shut_down: AtomicBool,
+    pub shutdown_code: AtomicU32,
+    /// Nesting count of `pausedomain` (tools' pauses and the hypervisor's own together).
+    pub pause_count: AtomicU32,
+    /// Paused by the toolstack (`XEN_DOMINF_paused`; one level, as the ABI has it).
+    pub paused_by_controller: AtomicBool,
+    /// CPUs that may hold translations of this domain's tables.
+    pub dirty_cpus: AtomicCpuMask,
+    vcpus: RwLock<Vec<Option<Arc<Vcpu>>>>,
+    pub max_vcpus: u32,
+    /// `struct shared_info`, one frame.
+    pub shared_info: HvFrame,
+    pub mm: DomainMm,
+    pub memory: DomainMemory,
+    pub events: DomainEvents,
+    pub grants: DomainGrants,
+    pub sched: DomainSched,
+    pub time: DomainTime,
+    pub policy: DomainPolicy,
+    pub io: DomainIo,
+    /// `vm_assist` types that are on (bit n = `VMASST_TYPE_n`).
+    pub vm_assist: AtomicU32,
+}
+
+/// What creation needs to know before any subsystem state exists.
+pub struct NewDomain {
+    pub id: DomId,
+    pub handle: [u8; 16],
+    pub privileged: bool,
+    pub create_flags: u32,
+    pub ssidref: u32,
+    pub max_vcpus: u32,
+    pub max_evtchn_port: u32,
+    pub max_grant_frames: u32,
+    pub max_maptrack_frames: u32,
+    pub grant_version_max: u32,
+}
+
+impl Domain {
+    /// Assembles a domain without vCPUs or memory; it starts paused by the controller.
+    pub fn new(n: &NewDomain, shared_info: HvFrame, policy: DomainPolicy) -> Result<Arc<Self>, abi::Errno> {
+        let mut vcpus = Vec::new();
+        vcpus.try_reserve_exact(n.max_vcpus as usize).map_err(|_| abi::Errno::ENOMEM)?;
+        vcpus.resize_with(n.max_vcpus as usize, || None);
+        Ok(Arc::new(Self {
+            id: n.id,
+            handle: Mutex::new(n.handle),
+            privileged: n.privileged,
+            create_flags: n.create_flags,
+            ssidref: n.ssidref,
+            domctl: Mutex::new(()),
+            dying: AtomicU32::new(0),
+            shut_down: AtomicBool::new(false),
+            shutdown_code: AtomicU32::new(u32::MAX),
+            pause_count: AtomicU32::new(1),
+            paused_by_controller: AtomicBool::new(true),
+            dirty_cpus: AtomicCpuMask::default(),
+            vcpus: RwLock::new(vcpus),
+            max_vcpus: n.max_vcpus,
+            shared_info,
+            mm: DomainMm::new(),
+            memory: DomainMemory::new(),
+            events: DomainEvents::new(n)?,
+            grants: DomainGrants::new(n)?,
+            sched: DomainSched::new(),
+            time: DomainTime::new(),
+            policy,
+            io: DomainIo::new(),
+            vm_assist: AtomicU32::new(0),
+        }))
+    }
+
+    pub fn vcpu(&self, id: VcpuId) -> Option<Arc<Vcpu>> {
+        self.vcpus.read().get(id.0 as usize)?.clone()
+    }
+
+    /// Runs `f` on every vCPU there is, in id order.
+    pub fn for_each_vcpu(&self, mut f: impl FnMut(&Arc<Vcpu>)) {
+        for v in self.vcpus.read().iter().flatten() {
+            f(v);
+        }
+    }
+
+    pub(crate) fn install_vcpu(&self, v: Arc<Vcpu>) {
+        let i = v.id.0 as usize;
+        if let Some(slot) = self.vcpus.write().get_mut(i) {
+            *slot = Some(v);
+        }
+    }
+
+    /// At the very end of destruction: breaks the domain <-> vCPU cycle.
+    pub(crate) fn drop_vcpus(&self) {
+        self.vcpus.write().clear();
+    }
+
+    pub fn dying(&self) -> Dying {
+        match self.dying.load(Acquire) {
+            0 => Dying::Alive,
+            1 => Dying::Dying,
+            _ => Dying::Dead,
+        }
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.dying() == Dying::Alive
+    }
+
+    pub(crate) fn set_dying(&self, d: Dying) {
+        self.dying.store(d as u32, Release);
+    }
+}
+
+impl core::fmt::Debug for Domain {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}", self.id)
+    }
+}

@@ -1,0 +1,15 @@
+//! Machine frames: their records, references to them, and the allocator of free ones.
+//!
+//! - [`record`]: the 16-byte record and its bit layout.
+//! - [`table`]: [`FrameTable`], all records; existence references ([`FrameRef`]) and their release.
+//! - [`proof`]: what [`crate::machine::Frames`] demands before it touches contents.
+//! - [`alloc`]: the free-frame allocator and scrubbing state.
+
+pub mod alloc;
+pub mod proof;
+pub mod record;
+pub mod table;
+
+pub use proof::{CanRead, CanWrite, HvFrame, WritableRef};
+pub use record::{FrameRecord, FrameType};
+pub use table::{FrameRef, FrameTable};

@@ -1,0 +1,227 @@
+//! All frame records, and the existence reference.
+
+use super::alloc::FrameAllocator;
+use super::record::{A, B, FrameRecord, FrameState, FrameType};
+use crate::ids::{DomId, Mfn};
+use crate::sync::relax;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+/// The records of every frame below the highest RAM address, the allocator of the free ones, and how many
+/// frames each domain owns. One per machine, `'static` (on the host it is leaked).
+pub struct FrameTable {
+    records: &'static [FrameRecord],
+    pub alloc: FrameAllocator,
+    /// Frames owned by each real domain, mapped elsewhere or not; index = domain id.
+    owned: &'static [AtomicU32],
+    /// Global translation-flush clock (see `mm::tlb`).
+    pub tlb_clock: AtomicU64,
+    /// Frames that went back to the allocator, ever: wakes those who wait for a zombie to end.
+    pub freed: AtomicU64,
+}
+
+/// Length of the `owned` array a [`FrameTable`] needs.
+pub const OWNED_LEN: usize = DomId::FIRST_RESERVED.0 as usize;
+
+impl FrameTable {
+    /// `records[mfn]` all zero (= reserved); the boot code then calls [`Self::give`] for each usable range.
+    pub fn new(records: &'static [FrameRecord], owned: &'static [AtomicU32], alloc: FrameAllocator) -> Self {
+        assert!(owned.len() >= OWNED_LEN);
+        Self { records, alloc, owned, tlb_clock: AtomicU64::new(1), freed: AtomicU64::new(0) }
+    }
+
+    /// One past the highest frame with a record.
+    pub fn max_mfn(&self) -> Mfn {
+        Mfn(self.records.len() as u64)
+    }
+
+    #[inline]
+    pub(crate) fn rec(&self, mfn: Mfn) -> Option<&'static FrameRecord> {
+        self.records.get(usize::try_from(mfn.0).ok()?)
+    }
+
+    /// Boot: hands `count` reserved frames from `start` to the allocator. `dirty`: contents unknown.
+    pub fn give(&self, start: Mfn, count: u64, dirty: bool) {
+        for mfn in start.0..start.0 + count {
+            let Some(r) = self.rec(Mfn(mfn)) else { return };
+            r.a.store(A::new(DomId(0), FrameState::Free, false, 0).0, Release);
+            r.b.store(0, Release);
+        }
+        self.alloc.free_range(start, count, dirty);
+    }
+
+    /// Owner and decoded words, for reports and the audit (a snapshot).
+    pub fn peek(&self, mfn: Mfn) -> Option<(A, B)> {
+        let r = self.rec(mfn)?;
+        Some((A(r.a.load(Acquire)), B(r.b.load(Acquire))))
+    }
+
+    /// Takes an existence reference if `mfn` belongs to `owner` (checked in the same compare-exchange).
+    #[inline]
+    pub fn get(&'static self, mfn: Mfn, owner: DomId) -> Option<FrameRef> {
+        self.get_if(mfn, |a| a.owner() == owner)
+    }
+
+    /// As [`Self::get`], whoever the owner is (it is then in [`FrameRef::owner`]).
+    pub fn get_any(&'static self, mfn: Mfn) -> Option<FrameRef> {
+        self.get_if(mfn, |_| true)
+    }
+
+    #[inline]
+    fn get_if(&'static self, mfn: Mfn, ok: impl Fn(A) -> bool) -> Option<FrameRef> {
+        let r = self.rec(mfn)?;
+        let mut cur = r.a.load(Relaxed);
+        loop {
+            let a = A(cur);
+            let usable = matches!(a.state(), FrameState::Domain | FrameState::Shared);
+            if !usable || a.count() == 0 || a.count() == A::COUNT || !ok(a) {
+                return None;
+            }
+            match r.a.compare_exchange_weak(cur, cur + 1, AcqRel, Relaxed) {
+                Ok(_) => return Some(FrameRef { table: self, mfn }),
+                Err(now) => cur = now,
+            }
+        }
+    }
+
+    /// Adopts one existence count that is recorded elsewhere (a PTE, a CR3, a pin) and that the caller
+    /// now removes from there. The inverse of [`FrameRef::into_raw`].
+    pub(crate) fn adopt(&'static self, mfn: Mfn) -> FrameRef {
+        FrameRef { table: self, mfn }
+    }
+
+    /// Gives a frame fresh from the allocator to `owner`: allocated, one count held by the allocation.
+    /// Contents must already be scrubbed. Counts it in [`Self::owned`].
+    pub fn assign(&'static self, mfn: Mfn, owner: DomId, state: FrameState) {
+        let Some(r) = self.rec(mfn) else { return };
+        debug_assert!(A(r.a.load(Relaxed)).state() == FrameState::Free);
+        r.b.store(r.b.load(Relaxed) & B::UNION, Relaxed);
+        if state == FrameState::Domain && owner.is_real() {
+            self.owned[owner.0 as usize].fetch_add(1, AcqRel);
+        }
+        r.a.store(A::new(owner, state, true, 1).0, Release);
+    }
+
+    /// Takes back what [`Self::assign`] gave: clears `allocated` and returns the count the allocation held,
+    /// or `None` if it was already cleared (or the frame is another's). The frame is free when the last
+    /// reference goes.
+    pub fn unassign(&'static self, mfn: Mfn, owner: DomId) -> Option<FrameRef> {
+        let r = self.rec(mfn)?;
+        let mut cur = r.a.load(Relaxed);
+        loop {
+            let a = A(cur);
+            if a.owner() != owner
+                || !a.allocated()
+                || !matches!(a.state(), FrameState::Domain | FrameState::Shared)
+            {
+                return None;
+            }
+            match r.a.compare_exchange_weak(cur, cur & !A::ALLOCATED, AcqRel, Relaxed) {
+                Ok(_) => return Some(FrameRef { table: self, mfn }),
+                Err(now) => cur = now,
+            }
+        }
+    }
+
+    /// Moves a frame with exactly one reference (the allocation's) and no type to another owner.
+    /// False, with nothing changed, if it has other users.
+    pub fn steal(&self, mfn: Mfn, from: DomId, to: DomId) -> bool {
+        let Some(r) = self.rec(mfn) else { return false };
+        if B(r.b.load(Acquire)).count() != 0 {
+            return false;
+        }
+        let old = A::new(from, FrameState::Domain, true, 1).0;
+        let new = A::new(to, FrameState::Domain, true, 1).0;
+        let ok = r.a.compare_exchange(old, new, AcqRel, Relaxed).is_ok();
+        if ok {
+            self.owned[from.0 as usize].fetch_sub(1, AcqRel);
+            self.owned[to.0 as usize].fetch_add(1, AcqRel);
+        }
+        ok
+    }
+
+    /// Frames `domain` owns now, those that only others' references keep alive included.
+    pub fn owned(&self, domain: DomId) -> u32 {
+        self.owned.get(domain.0 as usize).map_or(0, |c| c.load(Acquire))
+    }
+
+    /// Waits for and takes the frame's table lock bit.
+    pub(crate) fn lock_bit(&self, mfn: Mfn) {
+        let Some(r) = self.rec(mfn) else { return };
+        while r.b.fetch_or(B::LOCKED, Acquire) & B::LOCKED != 0 {
+            while r.b.load(Relaxed) & B::LOCKED != 0 {
+                relax();
+            }
+        }
+    }
+
+    pub(crate) fn unlock_bit(&self, mfn: Mfn) {
+        if let Some(r) = self.rec(mfn) {
+            r.b.fetch_and(!B::LOCKED, Release);
+        }
+    }
+
+    /// Drops one existence count; the last one frees the frame (dirty: scrubbed before its next owner).
+    fn put(&self, mfn: Mfn) {
+        let Some(r) = self.rec(mfn) else { return };
+        let old = A(r.a.fetch_sub(1, AcqRel));
+        debug_assert!(old.count() > 0, "existence count underflow at {mfn}");
+        if old.count() != 1 {
+            return;
+        }
+        debug_assert!(B(r.b.load(Acquire)).count() == 0, "freed {mfn} still typed");
+        r.a.store(A::new(DomId(0), FrameState::Free, false, 0).0, Release);
+        // Translations of it may linger until this stamp is older than every CPU's last flush.
+        let stamp = self.tlb_clock.load(Acquire) as u32;
+        r.b.store(B(0).with_type(FrameType::None).with_union(stamp).0, Release);
+        self.alloc.free_range(mfn, 1, true);
+        if old.state() == FrameState::Domain && old.owner().is_real() {
+            self.owned[old.owner().0 as usize].fetch_sub(1, AcqRel);
+        }
+        self.freed.fetch_add(1, AcqRel);
+    }
+}
+
+/// An existence reference: the frame keeps its owner and is not freed while this lives.
+#[must_use = "dropping it releases the frame"]
+pub struct FrameRef {
+    table: &'static FrameTable,
+    mfn: Mfn,
+}
+
+impl FrameRef {
+    pub fn mfn(&self) -> Mfn {
+        self.mfn
+    }
+    pub fn table(&self) -> &'static FrameTable {
+        self.table
+    }
+    /// Owner; cannot change while this reference lives (except by [`FrameTable::steal`], which refuses then).
+    pub fn owner(&self) -> DomId {
+        self.table.peek(self.mfn).map_or(DomId::INVALID, |(a, _)| a.owner())
+    }
+    pub fn state(&self) -> FrameState {
+        self.table.peek(self.mfn).map_or(FrameState::Reserved, |(a, _)| a.state())
+    }
+    /// Leaves the count to whoever records it outside Rust's sight (a PTE, a CR3, a pin).
+    pub(crate) fn into_raw(self) -> Mfn {
+        let m = self.mfn;
+        core::mem::forget(self);
+        m
+    }
+    /// Another reference to the same frame; `None` if the count would overflow.
+    pub fn try_clone(&self) -> Option<FrameRef> {
+        self.table.get_any(self.mfn)
+    }
+}
+
+impl Drop for FrameRef {
+    fn drop(&mut self) {
+        self.table.put(self.mfn);
+    }
+}
+
+impl core::fmt::Debug for FrameRef {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "FrameRef({})", self.mfn)
+    }
+}

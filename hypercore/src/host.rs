@@ -1,0 +1,29 @@
+//! What the boot code found out about this machine, fixed from then on.
+
+use crate::cpumask::CpuMask;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Facts about the machine. Filled by the `hypervisor` crate before dom0 is built.
+pub struct HostInfo {
+    pub online: CpuMask,
+    pub nr_cpus: u32,
+    /// Per CPU: (APIC id, core id, socket id).
+    pub topology: Vec<(u32, u32, u32)>,
+    pub tsc_khz: u32,
+    /// TSCs agree across CPUs and run at a constant rate.
+    pub tsc_stable: bool,
+    /// Wall-clock seconds and nanoseconds at system time 0.
+    pub boot_wallclock: crate::sync::Mutex<(u64, u32)>,
+    /// Frames of RAM the firmware reported.
+    pub total_pages: u64,
+    /// Firmware's memory map as (start, length, e820 type).
+    pub e820: Vec<(u64, u64, u32)>,
+    /// Hypervisor's command line.
+    pub cmdline: String,
+    /// Supported XCR0 bits and the size of their XSAVE image.
+    pub xcr0_mask: u64,
+    pub xsave_size: u32,
+    /// PML4 slots 256..=271 as every L4 gets them.
+    pub hv_l4: [u64; 16],
+}

@@ -1,0 +1,82 @@
+//! The seam: what the logic asks of the hardware, in three narrow traits.
+//!
+//! On the machine the implementation is a zero-sized type that inlines away; on the host
+//! ([`crate::host`]) it is a vector of atomics, a software page walk and a simulated clock.
+
+use crate::cpumask::CpuMask;
+use crate::frame::{CanRead, CanWrite};
+use crate::ids::{CpuId, Irq, Mfn};
+
+/// Access to the contents of machine frames. Every method takes a proof that the caller may touch the frame.
+/// Offsets are bytes within the frame; words are 8 bytes and aligned (an implementation may panic otherwise:
+/// offsets never come from a guest unchecked).
+pub trait Frames {
+    fn load(&self, f: &impl CanRead, offset: usize) -> u64;
+    fn store(&self, f: &impl CanWrite, offset: usize, value: u64);
+    /// `Ok(old)` if the word was `old` and is now `new`, else `Err(actual)`.
+    fn compare_exchange(&self, f: &impl CanWrite, offset: usize, old: u64, new: u64) -> Result<u64, u64>;
+    /// Bulk copies; not atomic with respect to a guest that writes at the same time.
+    fn read(&self, f: &impl CanRead, offset: usize, dst: &mut [u8]);
+    fn write(&self, f: &impl CanWrite, offset: usize, src: &[u8]);
+    fn zero(&self, f: &impl CanWrite);
+    /// Sets the machine-to-physical entry of `mfn` (u64::MAX: none). The table is guest-readable, hypervisor-owned.
+    fn set_m2p(&self, mfn: Mfn, pfn: u64);
+    fn get_m2p(&self, mfn: Mfn) -> u64;
+}
+
+/// A guest address could not be accessed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuestFault {
+    /// First address that failed.
+    pub va: u64,
+}
+
+/// Copies to and from virtual addresses of the running vCPU (its loaded page tables, with user-mode rights).
+/// Callers go through [`crate::guest`], which range-checks against the hypervisor's area first.
+pub trait GuestVa {
+    fn copy_from_guest(&self, dst: &mut [u8], va: u64) -> Result<(), GuestFault>;
+    fn copy_to_guest(&self, va: u64, src: &[u8]) -> Result<(), GuestFault>;
+}
+
+/// What to shoot down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flush {
+    /// All non-global translations.
+    Tlb,
+    /// All translations, global ones included.
+    TlbGlobal,
+    /// One guest page address.
+    Page(u64),
+    /// Write back and invalidate caches.
+    Cache,
+    /// All translations, and a CPU that idles on a guest's tables leaves them.
+    LeaveLazy,
+}
+
+/// CPUs, time and interrupts.
+pub trait Cpus {
+    /// The CPU this runs on.
+    fn cpu(&self) -> CpuId;
+    /// System time in ns since boot; monotonic across CPUs.
+    fn now(&self) -> u64;
+    /// Raw time-stamp counter of this CPU.
+    fn tsc(&self) -> u64;
+    /// Programs this CPU's one-shot timer (absolute ns; `u64::MAX` stops it).
+    fn set_timer(&self, deadline_ns: u64);
+    /// Makes `cpu` pass through its guest-exit path (or leave idle) soon.
+    fn kick(&self, cpu: CpuId);
+    /// Shoots down translations on `cpus` and returns when done (the calling CPU included if in the set).
+    fn flush(&self, cpus: &CpuMask, what: Flush);
+    /// Lets pending interrupts in for a moment; true if this CPU has work that should not wait.
+    fn preempt_point(&self) -> bool;
+    fn irq_mask(&self, irq: Irq);
+    fn irq_unmask(&self, irq: Irq);
+    /// Ends a level-triggered interrupt that was left in service.
+    fn irq_eoi(&self, irq: Irq);
+}
+
+/// All three, plus a place for text.
+pub trait Machine: Frames + GuestVa + Cpus + Send + Sync + 'static {
+    /// One line for the hypervisor's log; `level` as [`crate::log::Level`].
+    fn log(&self, level: crate::log::Level, line: core::fmt::Arguments<'_>);
+}

@@ -1,0 +1,5 @@
+//! CPUID and MSR policy.
+
+/// What a domain sees of the CPU.
+#[derive(Default)]
+pub struct DomainPolicy {}
