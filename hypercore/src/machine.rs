@@ -36,6 +36,9 @@ pub struct GuestFault {
 pub trait GuestVa {
     fn copy_from_guest(&self, dst: &mut [u8], va: u64) -> Result<(), GuestFault>;
     fn copy_to_guest(&self, va: u64, src: &[u8]) -> Result<(), GuestFault>;
+    /// Switches the running vCPU between guest-kernel and guest-user mode: loads the tables rooted at `l4`
+    /// (which the vCPU's `mm` state holds typed) and its GS base; returns the GS base it had.
+    fn switch_mode(&self, l4: Mfn, gs_base: u64) -> u64;
 }
 
 /// What to shoot down.

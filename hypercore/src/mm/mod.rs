@@ -17,3 +17,14 @@ impl VcpuMm {
         Self::default()
     }
 }
+
+impl VcpuMm {
+    /// Root to load for guest-kernel or guest-user mode.
+    pub fn cr3_to_load(&self, _kernel: bool) -> crate::ids::Mfn {
+        crate::ids::Mfn(0)
+    }
+    /// Root of the user mode, if it has its own.
+    pub fn user_cr3(&self) -> Option<crate::ids::Mfn> {
+        None
+    }
+}

@@ -1,0 +1,129 @@
+//! Bounce frames: what the guest kernel finds on its stack when a trap, event or system call reaches it.
+//!
+//! 64-bit PV frame, lowest address first (public header arch-x86/xen-x86_64.h and what Linux's entry code
+//! pops): RCX, R11, [DS, ES, FS, GS for the failsafe callback], [error code], RIP, CS (with the saved event mask
+//! in bits 32..=39), RFLAGS, RSP, SS.
+
+use super::{Callback, TrapEntry, rflags};
+use crate::guest;
+use crate::machine::{GuestVa, Machine};
+use crate::xen::Cx;
+
+/// The ABI's flat ring-3 selectors (arch-x86/xen-x86_64.h).
+pub const FLAT_CS64: u16 = 0xe033;
+pub const FLAT_SS64: u16 = 0xe02b;
+
+/// What is delivered.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounce {
+    pub cs: u16,
+    pub address: u64,
+    pub mask_events: bool,
+    pub error_code: Option<u32>,
+    /// Adds the segment selectors of the failsafe callback.
+    pub failsafe: Option<[u16; 4]>,
+}
+
+impl Bounce {
+    pub fn trap(e: TrapEntry, error_code: Option<u32>) -> Self {
+        Self { cs: e.cs, address: e.address, mask_events: e.mask_events, error_code, failsafe: None }
+    }
+    pub fn callback(c: Callback) -> Self {
+        Self {
+            cs: FLAT_CS64,
+            address: c.address,
+            mask_events: c.mask_events,
+            error_code: None,
+            failsafe: None,
+        }
+    }
+}
+
+/// Why a frame could not be delivered; the domain is crashed for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Undeliverable {
+    NoHandler,
+    /// The guest's kernel stack cannot be written at this address.
+    Stack(u64),
+}
+
+/// Enters guest-kernel mode if the vCPU is in guest-user mode: kernel tables and GS base.
+pub fn to_kernel_mode<M: Machine>(cx: &mut Cx<'_, M>) {
+    if !cx.vp.kernel_mode {
+        let l4 = cx.vcpu.mm.cr3_to_load(true);
+        cx.vp.gs_base_user = cx.xen.m.switch_mode(l4, cx.vp.gs_base_kernel);
+        cx.vp.kernel_mode = true;
+    }
+}
+
+/// Enters guest-user mode.
+pub fn to_user_mode<M: Machine>(cx: &mut Cx<'_, M>) {
+    if cx.vp.kernel_mode {
+        let l4 = cx.vcpu.mm.cr3_to_load(false);
+        cx.vp.gs_base_kernel = cx.xen.m.switch_mode(l4, cx.vp.gs_base_user);
+        cx.vp.kernel_mode = false;
+    }
+}
+
+/// Pushes the frame and points the registers at the handler. On error nothing of the registers has changed
+/// but the mode.
+pub fn deliver<M: Machine>(cx: &mut Cx<'_, M>, b: &Bounce) -> Result<(), Undeliverable> {
+    if b.address == 0 {
+        return Err(Undeliverable::NoHandler);
+    }
+    let from_kernel = cx.vp.kernel_mode;
+    to_kernel_mode(cx);
+    let top = if from_kernel { cx.regs.rsp } else { cx.vp.traps.kernel_sp } & !0xf;
+    let old_mask = if b.mask_events {
+        crate::event::set_upcall_mask(cx.xen, cx.vcpu, true)
+    } else {
+        crate::event::upcall_masked(cx.xen, cx.vcpu)
+    };
+
+    // A kernel frame shows ring 0, so that the guest's own test of CS tells kernel from user.
+    let cs = if from_kernel { cx.regs.cs & !3 } else { cx.regs.cs };
+    let mut flags = cx.regs.rflags & !(rflags::IF | rflags::IOPL);
+    if !old_mask {
+        flags |= rflags::IF;
+    }
+    flags |= u64::from(cx.vp.iopl) << 12;
+
+    let mut words = [0u64; 12];
+    let mut n = 0;
+    let mut push = |w: u64| {
+        words[n] = w;
+        n += 1;
+    };
+    push(cx.regs.rcx);
+    push(cx.regs.r11);
+    if let Some(sel) = b.failsafe {
+        sel.iter().for_each(|s| push(u64::from(*s)));
+    }
+    if let Some(code) = b.error_code {
+        push(u64::from(code));
+    }
+    push(cx.regs.rip);
+    push(u64::from(cs) | u64::from(old_mask) << 32);
+    push(flags);
+    push(cx.regs.rsp);
+    push(u64::from(cx.regs.ss));
+
+    let sp = top.wrapping_sub(n as u64 * 8);
+    let mut bytes = [0u8; 96];
+    for (chunk, w) in bytes.chunks_exact_mut(8).zip(&words[..n]) {
+        chunk.copy_from_slice(&w.to_le_bytes());
+    }
+    if guest::write_bytes(&cx.xen.m, sp, &bytes[..n * 8]).is_err() {
+        return Err(Undeliverable::Stack(sp));
+    }
+
+    cx.regs.rip = b.address;
+    cx.regs.cs = b.cs | 3;
+    cx.regs.ss = FLAT_SS64;
+    cx.regs.rsp = sp;
+    // The handler runs with interrupts on (the real ones are the hypervisor's), nothing single-stepped.
+    cx.regs.rflags &= !(rflags::TF | rflags::NT | rflags::RF | rflags::VM | rflags::IOPL | rflags::AC);
+    cx.regs.rflags |= rflags::IF | rflags::MBS;
+    cx.regs.entry_vector = 0;
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Exceptions as a PV guest sees them.
+
+use super::bounce::{Bounce, Undeliverable, deliver};
+use crate::machine::Machine;
+use crate::xen::Cx;
+
+/// Exception vectors (Intel SDM vol. 3A 6.3.1).
+pub mod vector {
+    pub const DB: u8 = 1;
+    pub const NMI: u8 = 2;
+    pub const BP: u8 = 3;
+    pub const OF: u8 = 4;
+    pub const UD: u8 = 6;
+    pub const NM: u8 = 7;
+    pub const TS: u8 = 10;
+    pub const NP: u8 = 11;
+    pub const SS: u8 = 12;
+    pub const GP: u8 = 13;
+    pub const PF: u8 = 14;
+    pub const MF: u8 = 16;
+    pub const AC: u8 = 17;
+    pub const XM: u8 = 19;
+}
+
+const PF_USER: u32 = 1 << 2;
+
+/// Whether the CPU pushes an error code for `v`.
+pub const fn has_error_code(v: u8) -> bool {
+    matches!(v, 8 | 10..=14 | 17 | 21 | 29 | 30)
+}
+
+/// Delivers exception `v` to the running vCPU's handler.
+pub fn exception<M: Machine>(cx: &mut Cx<'_, M>, v: u8, error_code: u32) -> Result<(), Undeliverable> {
+    let entry = cx.vp.traps.table[v as usize];
+    if v == vector::NM {
+        // Delivering #NM clears the virtual TS: the guest's handler relies on it.
+        cx.vp.cr0 &= !8;
+    }
+    deliver(cx, &Bounce::trap(entry, has_error_code(v).then_some(error_code)))
+}
+
+/// Delivers a page fault at `cr2`. To the guest's kernel its own faults look like supervisor's.
+pub fn page_fault<M: Machine>(cx: &mut Cx<'_, M>, cr2: u64, error_code: u32) -> Result<(), Undeliverable> {
+    crate::event::set_cr2(cx.xen, cx.vcpu, cr2);
+    let code = if cx.vp.kernel_mode { error_code & !PF_USER } else { error_code };
+    exception(cx, vector::PF, code)
+}
+
+/// `INT n` from the guest: allowed if the table entry's DPL admits the guest's mode. False: deliver #GP instead.
+pub fn software_interrupt<M: Machine>(cx: &mut Cx<'_, M>, n: u8) -> Result<bool, Undeliverable> {
+    let entry = cx.vp.traps.table[n as usize];
+    let level = if cx.vp.kernel_mode { 0 } else { 3 };
+    if entry.address == 0 || entry.dpl < level {
+        return Ok(false);
+    }
+    deliver(cx, &Bounce::trap(entry, None))?;
+    Ok(true)
+}
