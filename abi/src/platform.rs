@@ -167,13 +167,13 @@ abi_struct! {
     }
 
     /// `struct xenpf_efi_runtime_call`.
-    pub struct XenpfEfiRuntimeCall [64] {
+    pub struct XenpfEfiRuntimeCall [56] {
         pub function: u32,
         pub misc: u32,
         /// EFI_STATUS, out.
         pub status: u64,
         /// The function's arguments.
-        pub u: [u64; 6],
+        pub u: [u64; 5],
     }
 
     /// `struct xenpf_firmware_info`.
