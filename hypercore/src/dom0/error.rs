@@ -52,6 +52,8 @@ pub enum ImageError {
     Corrupt { format: &'static str, what: &'static str, at: u64 },
     /// A format or an option of one that is not served.
     Unsupported { what: &'static str, found: u64 },
+    /// The domain is too small: pages needed and pages there.
+    NoRoom { what: &'static str, need: u64, have: u64 },
     /// There was no memory for the tables of a decompressor.
     NoMemory { what: &'static str },
 }
@@ -73,6 +75,9 @@ impl fmt::Display for ImageError {
                 write!(f, "{format} payload is damaged at byte {at:#x}: {what}")
             }
             ImageError::Unsupported { what, found } => write!(f, "{what} {found:#x} is not supported"),
+            ImageError::NoRoom { what, need, have } => {
+                write!(f, "{what}: {need} pages needed, dom0 has {have}")
+            }
             ImageError::NoMemory { what } => write!(f, "no memory for {what}"),
         }
     }
