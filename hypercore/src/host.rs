@@ -24,6 +24,8 @@ pub struct HostInfo {
     /// Supported XCR0 bits and the size of their XSAVE image.
     pub xcr0_mask: u64,
     pub xsave_size: u32,
+    /// CPU policies: the processor's, and what guests may see of it.
+    pub policies: crate::policy::SystemPolicies,
     /// PML4 slots 256..=271 as every L4 gets them.
     pub hv_l4: [u64; 16],
 }

@@ -36,7 +36,7 @@ pub const MSR_AMD_NB_CFG: u32 = 0xc001_001f;
 pub const MSR_AMD_DE_CFG: u32 = 0xc001_1029;
 
 /// The page attributes every PV guest finds: WB, WT, UC-, UC, WC, WP, UC, UC.
-pub const XEN_PAT: u64 = 0x0005_0100_0704_06;
+pub const XEN_PAT: u64 = 0x0501_0007_0406;
 
 const EFER_SCE: u64 = 1 << 0;
 const EFER_LME: u64 = 1 << 8;
