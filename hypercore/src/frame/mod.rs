@@ -3,9 +3,10 @@
 //! - [`record`]: the 16-byte record and its bit layout.
 //! - [`table`]: [`FrameTable`], all records; existence references ([`FrameRef`]) and their release.
 //! - [`proof`]: what [`crate::machine::Frames`] demands before it touches contents.
-//! - [`alloc`]: the free-frame allocator and scrubbing state.
+//! - [`alloc`]: the free-frame allocator and scrubbing state, made of `bitmap`s.
 
 pub mod alloc;
+mod bitmap;
 pub mod proof;
 pub mod record;
 pub mod table;
