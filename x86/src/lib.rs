@@ -2,5 +2,6 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod cpuid;
 pub mod pte;
 pub mod regs;
