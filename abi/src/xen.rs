@@ -399,7 +399,7 @@ abi_struct! {
 }
 
 impl MmuextOp {
-    /// [UN]PIN_TABLE, NEW_BASEPTR, NEW_USER_BASEPTR, CLEAR_PAGE, COPY_PAGE, [UN]MARK_SUPER.
+    /// PIN_TABLE, UNPIN_TABLE, NEW_BASEPTR, NEW_USER_BASEPTR, CLEAR_PAGE, COPY_PAGE, (UN)MARK_SUPER.
     pub const fn mfn(&self) -> u64 {
         self.arg1
     }
