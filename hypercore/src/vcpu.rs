@@ -123,7 +123,7 @@ impl Vcpu {
             processor: AtomicU32::new(0),
             running: AtomicBool::new(false),
             private: Mutex::new(Some(private)),
-            events: VcpuEvents::new(),
+            events: VcpuEvents::new(domain, id),
             sched: VcpuSched::new(),
             time: VcpuTime::new(),
             mm: VcpuMm::new(),

@@ -28,3 +28,15 @@ impl VcpuMm {
         None
     }
 }
+
+pub mod types {
+    //! Filled in by the next commits.
+
+    /// An existence reference becomes a writable one.
+    pub fn get_writable<M: crate::machine::Machine>(
+        _xen: &'static crate::xen::Xen<M>,
+        _frame: crate::frame::FrameRef,
+    ) -> Result<crate::frame::WritableRef, abi::Errno> {
+        Err(abi::Errno::EINVAL)
+    }
+}
