@@ -41,8 +41,8 @@ pub const LDT_WINDOW: u64 = 0x1_0000;
 pub const STACK_TOP: u64 = 0x3_0000;
 /// Pages of the main stack.
 pub const STACK_PAGES: u64 = 8;
-/// Offsets past the tops of the stacks of NMI, double fault and machine check.
-pub const IST_TOPS: [u64; 3] = [0x4_0000, 0x5_0000, 0x6_0000];
+/// Offsets past the tops of the stacks of NMI, double fault, machine check and debug exceptions.
+pub const IST_TOPS: [u64; 4] = [0x4_0000, 0x5_0000, 0x6_0000, 0x7_0000];
 /// Pages of each of these.
 pub const IST_PAGES: u64 = 3;
 

@@ -1,13 +1,26 @@
-//! Xenolith on bare metal.
+//! Xenolith on bare metal: the platform under `hypercore`'s decisions.
+//!
+//! Boot ([`boot`]) brings up memory ([`mm`]), processors ([`cpu`], [`percpu`], [`smp`]), exceptions and
+//! interrupts ([`trap`], [`apic`], [`irq`]), clocks ([`time`]) and the console ([`console`]), then calls
+//! [`hooks::main`]. Interrupts are off in here but while idle ([`cpu::idle_once`]).
 #![no_std]
 #![no_main]
 
-mod boot;
-mod layout;
+extern crate alloc;
 
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {
-        core::hint::spin_loop();
-    }
-}
+mod apic;
+mod boot;
+mod console;
+mod cpu;
+mod hooks;
+mod irq;
+mod layout;
+mod mm;
+mod panic;
+mod percpu;
+mod power;
+mod smp;
+mod symbols;
+mod sync;
+mod time;
+mod trap;

@@ -47,8 +47,8 @@ pub struct Module {
     pub args: ArrayString<2048>,
 }
 
-/// Everything the loader told.
-#[derive(Clone, Debug, Default)]
+/// Everything the loader told. Some 20 KiB: kept in a static, filled in place.
+#[derive(Debug)]
 pub struct BootInfo {
     /// The hypervisor's command line, without the image's name.
     pub command_line: ArrayString<2048>,
@@ -59,6 +59,16 @@ pub struct BootInfo {
 }
 
 impl BootInfo {
+    /// Nothing told yet.
+    pub const fn new() -> Self {
+        BootInfo {
+            command_line: ArrayString::new_const(),
+            loader: ArrayString::new_const(),
+            memory: ArrayVec::new_const(),
+            modules: ArrayVec::new_const(),
+        }
+    }
+
     /// Whole pages of RAM: usable ranges without what overlaps a range of another type.
     pub fn ram(&self) -> RangeSet<MAX_MAP> {
         let mut set = RangeSet::new();
@@ -72,15 +82,20 @@ impl BootInfo {
     }
 }
 
-/// Reads the information at `info`; `magic` is what eax held.
-pub fn parse(magic: u32, info: u32, mem: &impl PhysMem) -> Result<BootInfo, BootError> {
+impl Default for BootInfo {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Reads the information at `info` into `out`, which is new; `magic` is what eax held.
+pub fn parse(magic: u32, info: u32, mem: &impl PhysMem, out: &mut BootInfo) -> Result<(), BootError> {
     if magic != BOOTLOADER_MAGIC {
         return Err(BootError::NotMultiboot(magic));
     }
     let head = mem.bytes(info.into(), 88).ok_or(BootError::Unreadable("multiboot information"))?;
     let flags = le32(head, 0);
     let has = |bit: u32| flags & 1 << bit != 0;
-    let mut out = BootInfo::default();
     if has(9) {
         copy_string(mem, le32(head, 64), &mut out.loader);
     }
@@ -96,19 +111,19 @@ pub fn parse(magic: u32, info: u32, mem: &impl PhysMem) -> Result<BootInfo, Boot
             let entry = mem
                 .bytes(u64::from(table) + u64::from(i) * 16, 16)
                 .ok_or(BootError::Unreadable("module list"))?;
-            let mut args = ArrayString::new();
-            if le32(entry, 8) != 0 {
-                copy_string(mem, le32(entry, 8), &mut args);
-                strip_name(&mut args, named);
-            }
             let (start, end) = (u64::from(le32(entry, 0)), u64::from(le32(entry, 4)));
-            if out.modules.try_push(Module { start, end: end.max(start), args }).is_err() {
+            let module = Module { start, end: end.max(start), args: ArrayString::new() };
+            if out.modules.try_push(module).is_err() {
                 return Err(BootError::Unreadable("module list (more than 8 modules)"));
+            }
+            if let Some(module) = out.modules.last_mut().filter(|_| le32(entry, 8) != 0) {
+                copy_string(mem, le32(entry, 8), &mut module.args);
+                strip_name(&mut module.args, named);
             }
         }
     }
     if has(6) {
-        read_map(mem, le32(head, 48), le32(head, 44), &mut out)?;
+        read_map(mem, le32(head, 48), le32(head, 44), out)?;
     } else if has(0) {
         let (lower, upper) = (u64::from(le32(head, 4)), u64::from(le32(head, 8)));
         out.memory.push(MemoryRange { start: 0, end: lower << 10, kind: E820_RAM });
@@ -117,7 +132,7 @@ pub fn parse(magic: u32, info: u32, mem: &impl PhysMem) -> Result<BootInfo, Boot
     if out.memory.is_empty() {
         return Err(BootError::NoMemoryMap);
     }
-    Ok(out)
+    Ok(())
 }
 
 /// Reads the memory map: entries of `{ size: u32, base: u64, length: u64, type: u32 }`, `size` not counting
@@ -155,13 +170,19 @@ fn strip_name<const N: usize>(line: &mut ArrayString<N>, named: bool) {
     if named {
         rest = rest.find(char::is_whitespace).map_or("", |at| rest[at..].trim_start());
     }
-    *line = ArrayString::from(rest).unwrap_or_default();
+    let kept: ArrayString<N> = ArrayString::from(rest).unwrap_or_default();
+    *line = kept;
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::Memory;
     use super::*;
+
+    fn parse(magic: u32, info: u32, mem: &Memory) -> Result<BootInfo, BootError> {
+        let mut out = BootInfo::new();
+        super::parse(magic, info, mem, &mut out).map(|()| out)
+    }
 
     fn sample(loader: &[u8]) -> Memory {
         let mut m = Memory::new(0x9000, 0x1000);

@@ -140,13 +140,20 @@ impl<const N: usize> Tables<N> {
 }
 
 #[repr(C, align(4096))]
-struct BootStack(core::cell::UnsafeCell<[u8; 32768]>);
+struct BootStack(core::cell::UnsafeCell<[u8; 65536]>);
 
 // SAFETY: only ever used as the stack of the boot processor.
 unsafe impl Sync for BootStack {}
 
-static BOOT_STACK: BootStack = BootStack(core::cell::UnsafeCell::new([0; 32768]));
+static BOOT_STACK: BootStack = BootStack(core::cell::UnsafeCell::new([0; 65536]));
 pub static BOOT_PML4: Tables<1> = Tables::new();
 static BOOT_PDPT: Tables<1> = Tables::new();
 static BOOT_PDPT_IMAGE: Tables<1> = Tables::new();
 static BOOT_PDS: Tables<4> = Tables::new();
+
+/// Bottom and top of the boot processor's first stack, if `address` is in it.
+pub fn boot_stack(address: u64) -> Option<(u64, u64)> {
+    let bottom = BOOT_STACK.0.get() as u64;
+    let top = bottom + core::mem::size_of::<BootStack>() as u64;
+    (bottom..top).contains(&address).then_some((bottom, top))
+}

@@ -1,14 +1,104 @@
 //! Boot: from the loader's hand-over to a running system.
+//!
+//! The order matters: exceptions first, then the command line and the console, memory, firmware's tables, the
+//! final stack, heap, interrupts, clocks, the other CPUs; [`crate::hooks::main`] has the rest.
 
 pub mod entry;
+pub mod options;
+pub mod trampoline;
+
+use core::cell::UnsafeCell;
+
+use hypercore::boot::acpi::{self, Tables};
+use hypercore::boot::multiboot::{self, BootInfo};
+
+use crate::cpu::{features, idt};
+use crate::mm::{self, Firmware};
+use crate::sync::Once;
+use crate::{apic, console, hooks, irq, percpu, smp, symbols, time};
+
+struct Boot(UnsafeCell<BootInfo>);
+
+// SAFETY: written by `start` before anything reads it, and before other CPUs run.
+unsafe impl Sync for Boot {}
+
+static BOOT: Boot = Boot(UnsafeCell::new(BootInfo::new()));
+static ACPI: Once<Tables> = Once::new();
+
+/// The firmware's tables; `None` where there are none.
+pub fn acpi() -> Option<&'static Tables> {
+    ACPI.get()
+}
+
+/// What the loader told.
+pub fn info() -> &'static BootInfo {
+    // SAFETY: `start` has filled it, and nothing changes it any more.
+    unsafe { &*BOOT.0.get() }
+}
 
 /// First Rust code; `magic` and `info` are what the multiboot loader left in eax and ebx.
-extern "C" fn start(_magic: u32, _info: u32) -> ! {
-    for &b in b"(XEN) Xenolith 4.17\r\n" {
-        // SAFETY: the first serial port's data register; nothing else drives it yet.
-        unsafe { core::arch::asm!("out dx, al", in("dx") 0x3f8u16, in("al") b) }
+extern "C" fn start(magic: u32, info: u32) -> ! {
+    percpu::init_bsp();
+    idt::init();
+    idt::load();
+    // SAFETY: this is the only writer, and nobody reads yet.
+    let failure = multiboot::parse(magic, info, &Firmware, unsafe { &mut *BOOT.0.get() }).err();
+    let boot = self::info();
+    let line = boot.command_line.as_str();
+    options::init(line);
+    let Some(options) = options::get() else { crate::cpu::halt_forever() };
+    console::init(options);
+    console::always(format_args!("Xenolith 4.17.0-xenolith (Xen ABI 4.17)"));
+    console::always(format_args!("Bootloader: {}", boot.loader));
+    console::always(format_args!("Command line: {line}"));
+    options::report(line);
+    if let Some(error) = failure {
+        panic!("the boot loader's information is unusable: {error:?}");
     }
-    loop {
-        core::hint::spin_loop();
+
+    features::detect(options.smep, options.smap, options.x2apic);
+    features::enable();
+    features::patch_smap();
+    for r in &boot.memory {
+        console::always(format_args!(" [{:016x}, {:016x}] type {}", r.start, r.end - 1, r.kind));
     }
+    match acpi::find_rsdp(&Firmware).ok_or(acpi::AcpiError::NoRsdp).and_then(|at| acpi::parse(at, &Firmware))
+    {
+        Ok(tables) => {
+            ACPI.call_once(|| tables);
+        }
+        Err(error) => panic!("no usable ACPI tables ({error:?}): nothing tells of interrupts and processors"),
+    }
+    mm::init(boot);
+    smp::move_bsp(start_on_own_stack)
+}
+
+/// The rest, on the boot processor's guarded stack.
+extern "C" fn start_on_own_stack() -> ! {
+    let (boot, Some(options), Some(tables)) = (info(), options::get(), acpi()) else {
+        crate::cpu::halt_forever()
+    };
+    console::grow_ring(options.conring_size.unwrap_or(32 << 10));
+    crate::info!("System RAM: {}MB ({}kB)", mm::ram().total() >> 20, mm::ram().total() >> 10);
+    crate::info!("{} symbols for backtraces", symbols::count());
+
+    apic::disable_8259();
+    apic::local::detect(tables.local_apic);
+    apic::local::enable();
+    let own = apic::local::id();
+    let acpi_id = tables.cpus.iter().find(|c| c.apic_id == own).map_or(0, |c| c.acpi_id);
+    percpu::identify_bsp(own, acpi_id);
+    percpu::this().shared().online.store(true, core::sync::atomic::Ordering::Release);
+    apic::ioapic::init(tables);
+    crate::info!(
+        "Interrupts: {} GSIs, APIC mode {}",
+        irq::nr_gsis(),
+        if apic::local::is_x2apic() { "x2APIC" } else { "xAPIC" }
+    );
+    let pm_timer = tables.fadt.pm_timer.map(|port| (port, tables.fadt.pm_timer_32bit));
+    time::init(pm_timer, tables.hpet, options.tsc_unstable);
+    console::enable_input();
+    smp::start_all(tables, options.maxcpus.unwrap_or(u32::MAX));
+    console::always(format_args!("Brought up {} CPUs", percpu::count()));
+    hooks::main(boot)
 }

@@ -1,0 +1,241 @@
+//! Device interrupts: which source raises which vector on which CPU.
+//!
+//! Numbers below [`nr_gsis`] are global system interrupts (IOAPIC pins); those above are message-signalled and
+//! handed out by [`alloc_msi`]. A vector means the same interrupt on every CPU, so moving one loses nothing.
+//!
+//! An interrupt is acknowledged to the local APIC as soon as it is taken. A level-triggered pin is masked until
+//! [`eoi`], so that a device nobody serves cannot hold the CPU. A message interrupt that arrives while masked is
+//! remembered and delivered by [`unmask`].
+
+use core::sync::atomic::{AtomicU16, Ordering};
+
+use crate::apic;
+use crate::apic::ioapic::{self, Wiring};
+use crate::sync::Mutex;
+use crate::{console, hooks, percpu};
+
+/// Numbers that exist at most.
+pub const MAX_IRQS: usize = 1024;
+const FIRST_VECTOR: u8 = 0x30;
+const LAST_VECTOR: u8 = 0xef;
+/// Vectors that guests use for system calls by INT n; their gates are not for devices.
+const NOT_FOR_DEVICES: [u8; 2] = [0x80, 0x82];
+const NONE: u16 = u16::MAX;
+
+/// Why an interrupt could not be set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IrqError {
+    NoSuchIrq,
+    InUse,
+    NoVector,
+    NoSuchCpu,
+}
+
+/// Where an interrupt goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Irq {
+    /// 0: not set up.
+    pub vector: u8,
+    pub cpu: u32,
+    pub level: bool,
+    /// Message-signalled rather than a pin.
+    pub msi: bool,
+    pub masked: bool,
+    /// Came while masked (message-signalled only).
+    pending: bool,
+    /// A message interrupt's number that somebody holds.
+    taken: bool,
+}
+
+static IRQS: Mutex<[Irq; MAX_IRQS]> = Mutex::new(
+    [Irq { vector: 0, cpu: 0, level: false, msi: false, masked: true, pending: false, taken: false };
+        MAX_IRQS],
+);
+static BY_VECTOR: [AtomicU16; 256] = [const { AtomicU16::new(NONE) }; 256];
+
+/// First number that is no global system interrupt.
+pub fn nr_gsis() -> u32 {
+    ioapic::nr_gsis()
+}
+
+/// First number that is no interrupt at all.
+pub fn nr_irqs() -> u32 {
+    MAX_IRQS as u32
+}
+
+/// Takes a free vector for `irq`.
+fn alloc_vector(irq: u32) -> Result<u8, IrqError> {
+    let free =
+        |v: &u8| !NOT_FOR_DEVICES.contains(v) && BY_VECTOR[usize::from(*v)].load(Ordering::Relaxed) == NONE;
+    // Spread over the priority classes (the high four bits), so that no class queues many.
+    let classes = FIRST_VECTOR >> 4..=LAST_VECTOR >> 4;
+    let vector =
+        (0..16).find_map(|low| classes.clone().map(|c| c << 4 | low).find(free)).ok_or(IrqError::NoVector)?;
+    BY_VECTOR[usize::from(vector)].store(irq as u16, Ordering::Release);
+    Ok(vector)
+}
+
+fn target(cpu: u32) -> Result<u32, IrqError> {
+    let shared =
+        percpu::shared(cpu).filter(|s| s.online.load(Ordering::Relaxed)).ok_or(IrqError::NoSuchCpu)?;
+    let id = shared.apic_id.load(Ordering::Relaxed);
+    // Without interrupt remapping a device can name only 8-bit identifiers.
+    if id < 0xff { Ok(id) } else { Err(IrqError::NoSuchCpu) }
+}
+
+/// Sets up pin `gsi` to interrupt `cpu`, masked. `wiring`: as the firmware or dom0 says.
+pub fn bind_gsi(gsi: u32, cpu: u32, wiring: Wiring) -> Result<u8, IrqError> {
+    if gsi >= nr_gsis() {
+        return Err(IrqError::NoSuchIrq);
+    }
+    let apic_id = target(cpu)?;
+    let mut irqs = IRQS.lock();
+    let entry = irqs.get_mut(gsi as usize).ok_or(IrqError::NoSuchIrq)?;
+    if entry.vector != 0 {
+        return Err(IrqError::InUse);
+    }
+    let vector = alloc_vector(gsi)?;
+    if !ioapic::set_route(gsi, vector, apic_id, wiring) {
+        BY_VECTOR[usize::from(vector)].store(NONE, Ordering::Release);
+        return Err(IrqError::NoSuchIrq);
+    }
+    *entry = Irq { vector, cpu, level: wiring.level, masked: true, ..Irq::default() };
+    Ok(vector)
+}
+
+/// Takes a number for a message-signalled interrupt.
+pub fn alloc_msi() -> Option<u32> {
+    let first = nr_gsis() as usize;
+    let mut irqs = IRQS.lock();
+    let free = (first..MAX_IRQS).find(|&i| !irqs[i].taken && irqs[i].vector == 0)?;
+    irqs[free] = Irq { msi: true, taken: true, masked: true, ..Irq::default() };
+    Some(free as u32)
+}
+
+/// Sets up message-signalled interrupt `irq` to interrupt `cpu`, masked; [`msi_message`] says what the device is to
+/// write.
+pub fn bind_msi(irq: u32, cpu: u32) -> Result<u8, IrqError> {
+    target(cpu)?;
+    let mut irqs = IRQS.lock();
+    let entry = irqs.get_mut(irq as usize).filter(|e| e.msi && e.taken).ok_or(IrqError::NoSuchIrq)?;
+    if entry.vector != 0 {
+        return Err(IrqError::InUse);
+    }
+    entry.vector = alloc_vector(irq)?;
+    (entry.cpu, entry.masked, entry.pending) = (cpu, true, false);
+    Ok(entry.vector)
+}
+
+/// Undoes [`bind_gsi`] or [`bind_msi`]; the source must be quiet (a message's device already told to stop).
+pub fn unbind(irq: u32) {
+    if irq < nr_gsis() {
+        ioapic::mask(irq);
+    }
+    let mut irqs = IRQS.lock();
+    if let Some(entry) = irqs.get_mut(irq as usize)
+        && entry.vector != 0
+    {
+        BY_VECTOR[usize::from(entry.vector)].store(NONE, Ordering::Release);
+        *entry = Irq { msi: entry.msi, taken: entry.taken, masked: true, ..Irq::default() };
+    }
+}
+
+/// Gives a number from [`alloc_msi`] back, unbinding it.
+pub fn free_msi(irq: u32) {
+    unbind(irq);
+    if let Some(entry) = IRQS.lock().get_mut(irq as usize).filter(|e| e.msi) {
+        *entry = Irq { masked: true, ..Irq::default() };
+    }
+}
+
+/// Where `irq` goes; `None`: it is not set up.
+pub fn get(irq: u32) -> Option<Irq> {
+    IRQS.lock().get(irq as usize).copied().filter(|e| e.vector != 0)
+}
+
+/// Address and data that make a device raise `irq` (SDM volume 3, 11.11: physical, fixed, edge).
+pub fn msi_message(irq: u32) -> Option<(u64, u32)> {
+    let entry = get(irq).filter(|e| e.msi)?;
+    let apic_id = target(entry.cpu).ok()?;
+    Some((0xfee0_0000 | u64::from(apic_id) << 12, entry.vector.into()))
+}
+
+/// Moves `irq` to `cpu`. A message-signalled one's device must then be given the new [`msi_message`].
+pub fn set_affinity(irq: u32, cpu: u32) -> Result<(), IrqError> {
+    let apic_id = target(cpu)?;
+    let mut irqs = IRQS.lock();
+    let entry = irqs.get_mut(irq as usize).filter(|e| e.vector != 0).ok_or(IrqError::NoSuchIrq)?;
+    entry.cpu = cpu;
+    if !entry.msi {
+        ioapic::set_destination(irq, apic_id);
+    }
+    Ok(())
+}
+
+/// Holds `irq` back.
+pub fn mask(irq: u32) {
+    let mut irqs = IRQS.lock();
+    if let Some(entry) = irqs.get_mut(irq as usize).filter(|e| e.vector != 0) {
+        entry.masked = true;
+        if !entry.msi {
+            ioapic::mask(irq);
+        }
+    }
+}
+
+/// Lets `irq` through; a message that came meanwhile is delivered now, on this CPU.
+pub fn unmask(irq: u32) {
+    let deliver = {
+        let mut irqs = IRQS.lock();
+        let Some(entry) = irqs.get_mut(irq as usize).filter(|e| e.vector != 0) else { return };
+        entry.masked = false;
+        if !entry.msi {
+            ioapic::unmask(irq);
+        }
+        core::mem::take(&mut entry.pending)
+    };
+    if deliver {
+        deliver_to_owner(irq);
+    }
+}
+
+/// Whoever handles `irq` is done with it: a level-triggered pin is let through again.
+pub fn eoi(irq: u32) {
+    let mut irqs = IRQS.lock();
+    if let Some(entry) = irqs.get_mut(irq as usize).filter(|e| e.vector != 0 && e.level && e.masked) {
+        entry.masked = false;
+        ioapic::unmask(irq);
+    }
+}
+
+/// Serves a device's vector.
+pub fn dispatch(vector: u8) {
+    let irq = BY_VECTOR[usize::from(vector)].load(Ordering::Acquire);
+    let deliver = irq != NONE && {
+        let mut irqs = IRQS.lock();
+        let entry = &mut irqs[usize::from(irq)];
+        if entry.level {
+            entry.masked = true;
+            ioapic::mask(irq.into());
+            true
+        } else if entry.masked && entry.msi {
+            entry.pending = true;
+            false
+        } else {
+            true
+        }
+    };
+    apic::eoi();
+    if deliver {
+        deliver_to_owner(irq.into());
+    }
+}
+
+fn deliver_to_owner(irq: u32) {
+    if console::is_console_irq(irq) {
+        console::on_interrupt();
+        eoi(irq);
+    } else {
+        hooks::device_irq(irq);
+    }
+}

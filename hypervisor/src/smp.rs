@@ -1,0 +1,256 @@
+//! The other processors: their start, and calls on all of them.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use hypercore::boot::acpi::{Cpu, Tables};
+
+use crate::boot::trampoline;
+use crate::cpu::gdt::GdtPage;
+use crate::cpu::{self, features, gdt, idt};
+use crate::layout::{MAX_CPUS, PAGE};
+use crate::mm::{paging, percpu_map, phys_to_virt, take_pages};
+use crate::percpu::{self, PerCpu};
+use crate::sync::Mutex;
+use crate::trap::vector;
+use crate::{apic, hooks, time};
+
+/// How long a CPU may take to start.
+const START_NS: u64 = 1_000_000_000;
+
+/// Gives the boot processor its final stacks and windows; goes on at `next` on the new stack.
+pub fn move_bsp(next: extern "C" fn() -> !) -> ! {
+    let stacks = percpu_map::create(0, &gdt::BSP_GDT).expect("no memory for the boot processor's stacks");
+    // SAFETY: the stacks are mapped and this CPU's; the window shows the page of descriptors in use.
+    unsafe {
+        percpu::this().set_stacks(guest_frame_top(stacks.main), stacks.ist);
+        gdt::load_window(gdt::gdt_window(0));
+        core::arch::asm!(
+            "mov rsp, {stack}",
+            "xor ebp, ebp",
+            "push 0",
+            "push 0",
+            "jmp {next}",
+            stack = in(reg) stacks.main - 64,
+            next = in(reg) next,
+            options(noreturn),
+        )
+    }
+}
+
+/// Where the processor begins to push when it enters from a guest: room above for the four data selectors that
+/// end the ABI's `cpu_user_regs`.
+pub const fn guest_frame_top(stack_top: u64) -> u64 {
+    stack_top - 32
+}
+
+/// Starts every enabled processor of the firmware's list, up to `limit` CPUs.
+pub fn start_all(tables: &Tables, limit: u32) {
+    let own = percpu::this().apic_id;
+    let limit = (limit as usize).min(MAX_CPUS);
+    let mut id = 1;
+    for entry in tables.cpus.iter().filter(|c| c.apic_id != own) {
+        if id >= limit {
+            crate::warning!("CPU with APIC id {:#x} not used (maxcpus)", entry.apic_id);
+            continue;
+        }
+        if entry.apic_id > 0xfe && !apic::local::is_x2apic() {
+            crate::warning!("CPU with APIC id {:#x} needs x2APIC mode, not used", entry.apic_id);
+            continue;
+        }
+        match start(id as u32, entry) {
+            Ok(()) => id += 1,
+            Err(why) => crate::error!("CPU{id} (APIC id {:#x}) did not start: {why}", entry.apic_id),
+        }
+    }
+    if time::max_warp() != 0 {
+        crate::warning!("TSC warp between CPUs: {} ticks", time::max_warp());
+    }
+}
+
+fn start(id: u32, entry: &Cpu) -> Result<(), &'static str> {
+    const NO_MEMORY: &str = "out of memory";
+    let record_pages = (core::mem::size_of::<PerCpu>() as u64).div_ceil(PAGE);
+    let record = phys_to_virt(take_pages(record_pages, 1).ok_or(NO_MEMORY)?) as *mut PerCpu;
+    let page = phys_to_virt(take_pages(1, 1).ok_or(NO_MEMORY)?) as *mut GdtPage;
+    // SAFETY: fresh pages of the right size and alignment, kept for ever; this `id` has not run.
+    let stacks = unsafe {
+        record.write(PerCpu::new(id, entry.apic_id, entry.acpi_id));
+        page.write(GdtPage::new());
+        percpu::install(record, page);
+        let stacks = percpu_map::create(id, page).map_err(|_| NO_MEMORY)?;
+        (*record).set_stacks(guest_frame_top(stacks.main), stacks.ist);
+        stacks
+    };
+    WARP_STATE.store(0, Ordering::Release);
+    let page = trampoline::prepare(stacks.main - 64, ap_entry, id);
+    let shared = percpu::shared(id).ok_or(NO_MEMORY)?;
+    apic::local::send_init(entry.apic_id);
+    time::spin_ns(10_000_000);
+    let deadline = time::now_ns() + START_NS;
+    for _ in 0..2 {
+        apic::local::send_startup(entry.apic_id, page);
+        let patience = time::now_ns() + 10_000_000;
+        while WARP_STATE.load(Ordering::Acquire) == 0 && time::now_ns() < patience {
+            cpu::relax();
+        }
+        if WARP_STATE.load(Ordering::Acquire) != 0 {
+            break;
+        }
+    }
+    while WARP_STATE.load(Ordering::Acquire) == 0 {
+        if time::now_ns() > deadline {
+            return Err("no sign of life");
+        }
+        cpu::relax();
+    }
+    warp_test();
+    while !shared.online.load(Ordering::Acquire) {
+        if time::now_ns() > deadline + START_NS {
+            return Err("stuck in its start");
+        }
+        cpu::relax();
+    }
+    Ok(())
+}
+
+/// First Rust code of an application processor, on its own stack.
+extern "C" fn ap_entry(id: u32) -> ! {
+    features::enable();
+    // SAFETY: the template maps all that is in use; `id` is this CPU's.
+    unsafe {
+        cpu::instr::write_cr3(paging::template());
+        percpu::enter(id);
+        gdt::load_window(gdt::gdt_window(id));
+    }
+    idt::load();
+    apic::local::enable();
+    apic::local::timer_enable();
+    WARP_STATE.store(1, Ordering::Release);
+    warp_test();
+    percpu::this().shared().online.store(true, Ordering::Release);
+    hooks::ap_main()
+}
+
+// ---- TSC warp ----
+
+/// 0: nobody started; 1: the new CPU waits; 2: both run the test.
+static WARP_STATE: AtomicU32 = AtomicU32::new(0);
+static WARP_LAST: AtomicU64 = AtomicU64::new(0);
+static WARP_LOCK: spin::Mutex<()> = spin::Mutex::new(());
+const WARP_ROUNDS: u32 = 20_000;
+
+/// Two CPUs take turns in reading their TSCs under a lock; one that reads less than the other did before it is
+/// behind.
+fn warp_test() {
+    if percpu::this().id == 0 {
+        WARP_LAST.store(0, Ordering::Relaxed);
+        WARP_STATE.store(2, Ordering::Release);
+    } else {
+        while WARP_STATE.load(Ordering::Acquire) != 2 {
+            core::hint::spin_loop();
+        }
+    }
+    for _ in 0..WARP_ROUNDS {
+        let _turn = WARP_LOCK.lock();
+        let last = WARP_LAST.load(Ordering::Relaxed);
+        let now = cpu::instr::rdtsc();
+        WARP_LAST.store(now, Ordering::Relaxed);
+        if now < last {
+            time::note_warp(last - now);
+        }
+    }
+}
+
+// ---- calls ----
+
+/// The CPUs in a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuMask(pub [u64; MAX_CPUS / 64]);
+
+impl CpuMask {
+    /// All that run.
+    pub fn online() -> Self {
+        let mut mask = CpuMask::default();
+        for cpu in 0..percpu::count() {
+            if percpu::shared(cpu).is_some_and(|s| s.online.load(Ordering::Acquire)) {
+                mask.insert(cpu);
+            }
+        }
+        mask
+    }
+
+    /// Only `cpu`.
+    pub fn only(cpu: u32) -> Self {
+        let mut mask = CpuMask::default();
+        mask.insert(cpu);
+        mask
+    }
+
+    pub fn insert(&mut self, cpu: u32) {
+        self.0[cpu as usize / 64] |= 1 << (cpu % 64);
+    }
+
+    pub fn remove(&mut self, cpu: u32) {
+        self.0[cpu as usize / 64] &= !(1 << (cpu % 64));
+    }
+
+    pub fn contains(&self, cpu: u32) -> bool {
+        self.0[cpu as usize / 64] >> (cpu % 64) & 1 != 0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..MAX_CPUS as u32).filter(|&c| self.contains(c))
+    }
+}
+
+static CALL_LOCK: Mutex<()> = Mutex::new(());
+static CALL_FUNCTION: AtomicUsize = AtomicUsize::new(0);
+static CALL_ARGUMENT: AtomicUsize = AtomicUsize::new(0);
+static CALL_PENDING: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
+
+/// Runs `function(argument)` on every running CPU of `targets` and waits until all have; on this one too, if it is
+/// among them. Not from NMI, and not with a lock held that the function takes.
+pub fn call(targets: &CpuMask, function: fn(usize), argument: usize) {
+    let own = percpu::this().id;
+    let mut others = *targets;
+    others.remove(own);
+    {
+        let _lock = CALL_LOCK.lock();
+        CALL_FUNCTION.store(function as usize, Ordering::Relaxed);
+        CALL_ARGUMENT.store(argument, Ordering::Relaxed);
+        let online = CpuMask::online();
+        for (pending, (wanted, online)) in CALL_PENDING.iter().zip(others.0.into_iter().zip(online.0)) {
+            pending.store(wanted & online, Ordering::Release);
+        }
+        for cpu in others.iter().filter(|&c| online.contains(c)) {
+            apic::send_ipi(cpu, vector::CALL);
+        }
+        while CALL_PENDING.iter().any(|p| p.load(Ordering::Acquire) != 0) {
+            cpu::relax();
+        }
+    }
+    if targets.contains(own) {
+        function(argument);
+    }
+}
+
+/// Does what another CPU's [`call`] wants of this one, if anything.
+#[inline]
+pub fn serve_call() {
+    let own = percpu::this().id;
+    let (word, bit) = (&CALL_PENDING[own as usize / 64], 1u64 << (own % 64));
+    if word.load(Ordering::Acquire) & bit == 0 {
+        return;
+    }
+    let (function, argument) = (CALL_FUNCTION.load(Ordering::Relaxed), CALL_ARGUMENT.load(Ordering::Relaxed));
+    // SAFETY: `call` stored a `fn(usize)` there before it set this CPU's bit, and changes it only once all bits are
+    // clear.
+    let function = unsafe { core::mem::transmute::<usize, fn(usize)>(function) };
+    function(argument);
+    word.fetch_and(!bit, Ordering::Release);
+}
+
+/// Makes `cpu` leave idle or the guest and look for work.
+pub fn wake(cpu: u32) {
+    apic::send_ipi(cpu, vector::WAKE);
+}

@@ -1,0 +1,77 @@
+//! Exceptions and interrupts: what each vector leads to.
+//!
+//! [`entry`] has the stubs, [`ex_table`] the places in the hypervisor where a fault is expected.
+
+pub mod entry;
+pub mod ex_table;
+
+use core::sync::atomic::Ordering;
+
+use crate::cpu::instr::read_cr2;
+use crate::{apic, hooks, irq, panic, smp};
+
+/// Registers of the interrupted code, as the entry stubs leave them.
+pub use x86::regs::GuestRegs as Frame;
+
+/// Vectors of the hypervisor's own interrupts; [`irq`] hands out those below.
+pub mod vector {
+    /// Nothing to do but leave idle (or the guest) and look for work.
+    pub const WAKE: u8 = 0xf8;
+    /// A flush of translations waits in [`crate::hooks::serve_flush`].
+    pub const FLUSH: u8 = 0xf9;
+    /// [`crate::smp::call`].
+    pub const CALL: u8 = 0xfa;
+    /// The local APIC's timer.
+    pub const TIMER: u8 = 0xfb;
+    /// The local APIC found an error.
+    pub const ERROR: u8 = 0xfe;
+    /// An interrupt that vanished before it was taken.
+    pub const SPURIOUS: u8 = 0xff;
+}
+
+/// Everything but NMI, #DF, #MC (and #DB in ring 0). Interrupts stay off until the return.
+pub extern "C" fn trap_entry(frame: &mut Frame) {
+    let number = frame.entry_vector as u8;
+    if number >= 0x20 {
+        interrupt(number);
+        return;
+    }
+    if ex_table::fix_up(frame) {
+        return;
+    }
+    panic::on_exception(frame, read_cr2());
+}
+
+/// Serves an interrupt: the hypervisor's own, or a device's.
+pub fn interrupt(number: u8) {
+    match number {
+        vector::WAKE => apic::eoi(),
+        vector::FLUSH => {
+            apic::eoi();
+            hooks::serve_flush();
+        }
+        vector::CALL => {
+            apic::eoi();
+            smp::serve_call();
+        }
+        vector::TIMER => {
+            apic::eoi();
+            crate::time::timer_fired();
+        }
+        vector::ERROR => apic::on_error(),
+        vector::SPURIOUS => {}
+        device => irq::dispatch(device),
+    }
+}
+
+/// NMI, #DF, #MC, and #DB in ring 0: on their own stacks, wherever they interrupted.
+pub extern "C" fn trap_ist(frame: &mut Frame) {
+    match frame.entry_vector {
+        2 if panic::IN_PROGRESS.load(Ordering::Acquire) => panic::stop_here(frame),
+        2 => hooks::nmi(frame),
+        // A debug exception in the hypervisor is a guest's breakpoint on a stack or buffer of its own, put off by
+        // MOV SS: nothing to do, and the guest gets no report from in here.
+        1 => {}
+        _ => panic::on_exception(frame, read_cr2()),
+    }
+}
