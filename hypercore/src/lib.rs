@@ -2,7 +2,7 @@
 //!
 //! Start at [`xen`] (global state, hypercall context), [`machine`] (the seam to hardware), [`domain`] and
 //! [`vcpu`]; [`hypercall`] dispatches.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "testing")), no_std)]
 #![forbid(unsafe_code)]
 extern crate alloc;
 pub mod boot;
@@ -29,6 +29,8 @@ pub mod policy;
 pub mod sched;
 pub mod sync;
 pub mod sysctl;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod time;
 pub mod traps;
 pub mod vcpu;

@@ -39,6 +39,15 @@ pub trait GuestVa {
     /// Switches the running vCPU between guest-kernel and guest-user mode: loads the tables rooted at `l4`
     /// (which the vCPU's `mm` state holds typed) and its GS base; returns the GS base it had.
     fn switch_mode(&self, l4: Mfn, gs_base: u64) -> u64;
+    /// Loads the tables rooted at `l4` on this CPU before it returns; the caller drops its reference to the
+    /// tables loaded before only then.
+    fn load_root(&self, l4: Mfn);
+    /// This CPU's GDT window shows `frames` (read-only), and nothing past them, when this returns.
+    fn load_gdt(&self, frames: &[Mfn]);
+    /// This CPU's LDT window is empty and `entries` long (0: no LDT) when this returns.
+    fn load_ldt(&self, entries: u32);
+    /// Shows `frame` (read-only) as page `index` (0..16) of this CPU's LDT window.
+    fn map_ldt_page(&self, index: usize, frame: Mfn);
 }
 
 /// What to shoot down.
@@ -68,7 +77,8 @@ pub trait Cpus {
     fn set_timer(&self, deadline_ns: u64);
     /// Makes `cpu` pass through its guest-exit path (or leave idle) soon.
     fn kick(&self, cpu: CpuId);
-    /// Shoots down translations on `cpus` and returns when done (the calling CPU included if in the set).
+    /// Shoots down translations on `cpus` and returns when done (the calling CPU included if in the set; CPUs
+    /// that are not online are left out).
     fn flush(&self, cpus: &CpuMask, what: Flush);
     /// Lets pending interrupts in for a moment; true if this CPU has work that should not wait.
     fn preempt_point(&self) -> bool;

@@ -54,18 +54,25 @@ impl WritableRef {
 
 impl Drop for WritableRef {
     fn drop(&mut self) {
-        let t = self.0.table();
-        if let Some(r) = t.rec(self.0.mfn()) {
-            let old = B(r.b.fetch_sub(B::COUNT_ONE, AcqRel));
-            debug_assert!(old.kind() == FrameType::Writable && old.count() > 0);
-            if old.count() == 1 {
-                // The next type must flush what may still cache this use: remember when it ended.
-                let stamp = t.tlb_clock.load(Acquire) as u32;
-                let now = r.b.load(Relaxed);
-                if B(now).count() == 0 && B(now).kind() == FrameType::Writable {
-                    let _ = r.b.compare_exchange(now, B(now).with_union(stamp).0, AcqRel, Relaxed);
-                }
-            }
+        drop_writable(self.0.table(), self.0.mfn());
+    }
+}
+
+/// Drops one *writable* type count. The last one leaves the stamp of its end in the same exchange: the next
+/// type flushes what may still cache this use.
+pub(crate) fn drop_writable(table: &'static FrameTable, mfn: Mfn) {
+    let Some(r) = table.rec(mfn) else { return };
+    let mut cur = r.b.load(Relaxed);
+    loop {
+        let b = B(cur);
+        debug_assert!(b.kind() == FrameType::Writable && b.count() > 0);
+        let mut next = B(cur - B::COUNT_ONE);
+        if next.count() == 0 {
+            next = next.with_union(table.tlb.stamp());
+        }
+        match r.b.compare_exchange_weak(cur, next.0, AcqRel, Relaxed) {
+            Ok(_) => return,
+            Err(now) => cur = now,
         }
     }
 }
@@ -93,10 +100,10 @@ impl HvFrame {
         owner: crate::ids::DomId,
     ) -> Option<Self> {
         let (mfn, _dirty) = table.alloc.alloc(0, u64::MAX)?;
+        table.settle_free(m, mfn, 1);
+        m.zero(&FreshFrame(mfn));
         table.assign(mfn, owner, super::record::FrameState::Shared);
-        let f = Self(table.adopt(mfn));
-        m.zero(&f);
-        Some(f)
+        Some(Self(table.adopt(mfn)))
     }
     pub fn frame(&self) -> &FrameRef {
         &self.0

@@ -1,8 +1,13 @@
 //! The 16-byte frame record: two 64-bit atomics.
 //!
-//! `a` = owner (63..=48), state (47..=44), allocated (43), existence count (42..=0).
+//! `a` = owner (63..=48), uncached (47), foreign (46), state (45..=44), allocated (43), existence count
+//! (42..=0).
 //! `b` = type (63..=60), validated (59), pinned (58), partial (57), locked (56), type count (55..=32),
-//! and a union (31..=0): TLB stamp while free or untyped, validation progress while partial.
+//! and a union (31..=0): TLB stamp while the type count is 0, validation progress while partial (entries
+//! `0..progress` of the table hold their references).
+//!
+//! A partial table has type count 0, and its `partial` mark holds one existence reference; a type count
+//! without `validated` is a CPU that validates or devalidates it right now.
 
 use crate::ids::DomId;
 use core::sync::atomic::AtomicU64;
@@ -39,6 +44,10 @@ pub struct A(pub u64);
 impl A {
     pub const COUNT: u64 = (1 << 43) - 1;
     pub const ALLOCATED: u64 = 1 << 43;
+    /// Mapped by a domain that does not own it, at least once since it was assigned.
+    pub const FOREIGN: u64 = 1 << 46;
+    /// Mapped with an uncached or write-combining attribute, at least once since it was assigned.
+    pub const UNCACHED: u64 = 1 << 47;
     pub const fn new(owner: DomId, state: FrameState, allocated: bool, count: u64) -> Self {
         Self((owner.0 as u64) << 48 | (state as u64) << 44 | (allocated as u64) << 43 | count)
     }
@@ -46,7 +55,7 @@ impl A {
         DomId((self.0 >> 48) as u16)
     }
     pub const fn state(self) -> FrameState {
-        match self.0 >> 44 & 0xf {
+        match self.0 >> 44 & 3 {
             1 => FrameState::Free,
             2 => FrameState::Domain,
             3 => FrameState::Shared,
@@ -58,6 +67,9 @@ impl A {
     }
     pub const fn count(self) -> u64 {
         self.0 & Self::COUNT
+    }
+    pub const fn has(self, bit: u64) -> bool {
+        self.0 & bit != 0
     }
 }
 
@@ -73,8 +85,6 @@ pub enum FrameType {
     /// Holds segment descriptors (GDT or LDT page).
     SegDesc = 5,
     Writable = 6,
-    /// Shared between domains by memory sharing; not used for PV.
-    Shared = 7,
 }
 
 impl FrameType {
@@ -86,7 +96,6 @@ impl FrameType {
             4 => Self::L4,
             5 => Self::SegDesc,
             6 => Self::Writable,
-            7 => Self::Shared,
             _ => Self::None,
         }
     }

@@ -1,9 +1,11 @@
 //! All frame records, and the existence reference.
 
 use super::alloc::FrameAllocator;
-use super::record::{A, B, FrameRecord, FrameState, FrameType};
+use super::record::{A, B, FrameRecord, FrameState};
+use super::stamp::TlbStamps;
+use crate::cpumask::CpuMask;
 use crate::ids::{DomId, Mfn};
-use crate::sync::relax;
+use crate::machine::{Cpus, Flush};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 /// The records of every frame below the highest RAM address, the allocator of the free ones, and how many
@@ -13,8 +15,8 @@ pub struct FrameTable {
     pub alloc: FrameAllocator,
     /// Frames owned by each real domain, mapped elsewhere or not; index = domain id.
     owned: &'static [AtomicU32],
-    /// Global translation-flush clock (see `mm::tlb`).
-    pub tlb_clock: AtomicU64,
+    /// When each CPU last flushed; what stamps in records are compared with.
+    pub tlb: TlbStamps,
     /// Frames that went back to the allocator, ever: wakes those who wait for a zombie to end.
     pub freed: AtomicU64,
 }
@@ -26,7 +28,7 @@ impl FrameTable {
     /// `records[mfn]` all zero (= reserved); the boot code then calls [`Self::give`] for each usable range.
     pub fn new(records: &'static [FrameRecord], owned: &'static [AtomicU32], alloc: FrameAllocator) -> Self {
         assert!(owned.len() >= OWNED_LEN);
-        Self { records, alloc, owned, tlb_clock: AtomicU64::new(1), freed: AtomicU64::new(0) }
+        Self { records, alloc, owned, tlb: TlbStamps::new(), freed: AtomicU64::new(0) }
     }
 
     /// One past the highest frame with a record.
@@ -73,7 +75,8 @@ impl FrameTable {
         loop {
             let a = A(cur);
             let usable = matches!(a.state(), FrameState::Domain | FrameState::Shared);
-            if !usable || a.count() == 0 || a.count() == A::COUNT || !ok(a) {
+            // A frame its owner gave back gains no reference.
+            if !usable || !a.allocated() || a.count() == 0 || a.count() == A::COUNT || !ok(a) {
                 return None;
             }
             match r.a.compare_exchange_weak(cur, cur + 1, AcqRel, Relaxed) {
@@ -101,6 +104,27 @@ impl FrameTable {
         r.a.store(A::new(owner, state, true, 1).0, Release);
     }
 
+    /// Flushes every CPU that may still cache translations (or uncached lines) of `count` frames fresh from the
+    /// allocator. Call it before scrubbing and [`Self::assign`].
+    pub fn settle_free(&self, m: &impl Cpus, start: Mfn, count: u64) {
+        let mut newest: Option<(CpuMask, u32)> = None;
+        let mut uncached = false;
+        for mfn in start.0..start.0.saturating_add(count) {
+            let Some((a, b)) = self.peek(Mfn(mfn)) else { break };
+            uncached |= a.has(A::UNCACHED);
+            let stale = self.tlb.stale(&CpuMask::ALL, b.union());
+            if newest.is_none_or(|(s, _)| stale.count() > s.count()) && !stale.is_empty() {
+                newest = Some((stale, b.union()));
+            }
+        }
+        if let Some((_, stamp)) = newest {
+            self.tlb.settle(m, &CpuMask::ALL, stamp);
+        }
+        if uncached {
+            m.flush(&CpuMask::ALL, Flush::Cache);
+        }
+    }
+
     /// Takes back what [`Self::assign`] gave: clears `allocated` and returns the count the allocation held,
     /// or `None` if it was already cleared (or the frame is another's). The frame is free when the last
     /// reference goes.
@@ -109,10 +133,7 @@ impl FrameTable {
         let mut cur = r.a.load(Relaxed);
         loop {
             let a = A(cur);
-            if a.owner() != owner
-                || !a.allocated()
-                || !matches!(a.state(), FrameState::Domain | FrameState::Shared)
-            {
+            if a.owner() != owner || !a.allocated() || a.state() != FrameState::Domain {
                 return None;
             }
             match r.a.compare_exchange_weak(cur, cur & !A::ALLOCATED, AcqRel, Relaxed) {
@@ -122,15 +143,33 @@ impl FrameTable {
         }
     }
 
+    /// Remembers that a domain other than the owner maps the frame, or that it is mapped uncached: later
+    /// flushes reach further for it.
+    pub(crate) fn mark(&self, f: &FrameRef, bits: u64) {
+        if let Some(r) = self.rec(f.mfn)
+            && r.a.load(Relaxed) & bits != bits
+        {
+            r.a.fetch_or(bits & (A::FOREIGN | A::UNCACHED), AcqRel);
+        }
+    }
+
+    /// Whether no frame of RAM that a domain may own has this number: device memory, firmware, a hole, or the
+    /// hypervisor's own. Fixed from boot on.
+    pub fn is_reserved(&self, mfn: Mfn) -> bool {
+        self.rec(mfn).is_none_or(|r| A(r.a.load(Acquire)).state() == FrameState::Reserved)
+    }
+
     /// Moves a frame with exactly one reference (the allocation's) and no type to another owner.
-    /// False, with nothing changed, if it has other users.
+    /// False, with nothing changed, if it has other users. The caller then flushes every CPU that may hold
+    /// translations of the former owner's, before the new one sees the frame.
     pub fn steal(&self, mfn: Mfn, from: DomId, to: DomId) -> bool {
         let Some(r) = self.rec(mfn) else { return false };
         if B(r.b.load(Acquire)).count() != 0 {
             return false;
         }
-        let old = A::new(from, FrameState::Domain, true, 1).0;
-        let new = A::new(to, FrameState::Domain, true, 1).0;
+        let sticky = r.a.load(Acquire) & (A::FOREIGN | A::UNCACHED);
+        let old = A::new(from, FrameState::Domain, true, 1).0 | sticky;
+        let new = A::new(to, FrameState::Domain, true, 1).0 | sticky;
         let ok = r.a.compare_exchange(old, new, AcqRel, Relaxed).is_ok();
         if ok {
             self.owned[from.0 as usize].fetch_sub(1, AcqRel);
@@ -144,22 +183,6 @@ impl FrameTable {
         self.owned.get(domain.0 as usize).map_or(0, |c| c.load(Acquire))
     }
 
-    /// Waits for and takes the frame's table lock bit.
-    pub(crate) fn lock_bit(&self, mfn: Mfn) {
-        let Some(r) = self.rec(mfn) else { return };
-        while r.b.fetch_or(B::LOCKED, Acquire) & B::LOCKED != 0 {
-            while r.b.load(Relaxed) & B::LOCKED != 0 {
-                relax();
-            }
-        }
-    }
-
-    pub(crate) fn unlock_bit(&self, mfn: Mfn) {
-        if let Some(r) = self.rec(mfn) {
-            r.b.fetch_and(!B::LOCKED, Release);
-        }
-    }
-
     /// Drops one existence count; the last one frees the frame (dirty: scrubbed before its next owner).
     fn put(&self, mfn: Mfn) {
         let Some(r) = self.rec(mfn) else { return };
@@ -169,10 +192,9 @@ impl FrameTable {
             return;
         }
         debug_assert!(B(r.b.load(Acquire)).count() == 0, "freed {mfn} still typed");
-        r.a.store(A::new(DomId(0), FrameState::Free, false, 0).0, Release);
         // Translations of it may linger until this stamp is older than every CPU's last flush.
-        let stamp = self.tlb_clock.load(Acquire) as u32;
-        r.b.store(B(0).with_type(FrameType::None).with_union(stamp).0, Release);
+        r.b.store(B(0).with_union(self.tlb.stamp()).0, Release);
+        r.a.store(A::new(DomId(0), FrameState::Free, false, 0).0 | old.0 & A::UNCACHED, Release);
         self.alloc.free_range(mfn, 1, true);
         if old.state() == FrameState::Domain && old.owner().is_real() {
             self.owned[old.owner().0 as usize].fetch_sub(1, AcqRel);
@@ -210,7 +232,9 @@ impl FrameRef {
     }
     /// Another reference to the same frame; `None` if the count would overflow.
     pub fn try_clone(&self) -> Option<FrameRef> {
-        self.table.get_any(self.mfn)
+        let r = self.table.rec(self.mfn)?;
+        r.a.fetch_update(AcqRel, Relaxed, |a| (A(a).count() < A::COUNT).then_some(a + 1)).ok()?;
+        Some(FrameRef { table: self.table, mfn: self.mfn })
     }
 }
 

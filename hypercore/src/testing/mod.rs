@@ -1,0 +1,13 @@
+//! The host's machine: the same hypervisor logic over a vector of atomics.
+//!
+//! - [`machine`]: [`HostMachine`], frames, a software page walk with a translation cache per CPU (so that a
+//!   missing flush shows), a clock, recorded kicks and flushes.
+//! - [`world`]: a small hypervisor around it, dom0 and PV guests with page tables.
+//!
+//! A thread chooses which simulated CPU it is with [`machine::set_cpu`].
+
+pub mod machine;
+pub mod world;
+
+pub use machine::HostMachine;
+pub use world::{Guest, World};

@@ -1,0 +1,135 @@
+//! A small hypervisor on the host: [`World`], and PV guests with page tables in it.
+
+use super::machine::{HostMachine, set_cpu};
+use crate::cpumask::CpuMask;
+use crate::domain::{Domain, NewDomain};
+use crate::domains::DomainTable;
+use crate::frame::alloc::FrameAllocator;
+use crate::frame::record::FrameState;
+use crate::frame::table::OWNED_LEN;
+use crate::frame::{FrameRecord, FrameTable, HvFrame};
+use crate::host::HostInfo;
+use crate::ids::{CpuId, DomId, Mfn, VcpuId};
+use crate::policy::{Capabilities, DomainPolicy, SystemPolicies};
+use crate::vcpu::{Vcpu, VcpuPrivate};
+use crate::xen::{Cx, Xen};
+use core::sync::atomic::{AtomicU32, Ordering::*};
+use std::boxed::Box;
+use std::sync::Arc;
+use std::vec::Vec;
+use x86::regs::GuestRegs;
+
+/// First frame of RAM; below it everything is reserved, as a machine's first megabyte partly is.
+pub const FIRST_RAM: u64 = 16;
+
+/// A hypervisor without domains.
+pub struct World {
+    pub xen: &'static Xen<HostMachine>,
+}
+
+impl World {
+    /// `frames` frames of memory and `cpus` CPUs.
+    pub fn new(frames: u64, cpus: u32) -> Self {
+        let records: &'static [FrameRecord] =
+            Box::leak((0..frames).map(|_| FrameRecord::default()).collect::<Vec<_>>().into_boxed_slice());
+        let owned: &'static [AtomicU32] =
+            Box::leak((0..OWNED_LEN).map(|_| AtomicU32::new(0)).collect::<Vec<_>>().into_boxed_slice());
+        let table: &'static FrameTable =
+            Box::leak(Box::new(FrameTable::new(records, owned, FrameAllocator::new(frames))));
+        table.give(Mfn(FIRST_RAM), frames - FIRST_RAM, false);
+        let host = HostInfo {
+            online: CpuMask::first(cpus as usize),
+            nr_cpus: cpus,
+            topology: (0..cpus).map(|c| (c, c, 0)).collect(),
+            tsc_khz: 1_000_000,
+            tsc_stable: true,
+            boot_wallclock: crate::sync::Mutex::new((0, 0)),
+            total_pages: frames - FIRST_RAM,
+            e820: std::vec![(FIRST_RAM << 12, (frames - FIRST_RAM) << 12, 1)],
+            cmdline: Default::default(),
+            xcr0_mask: 3,
+            xsave_size: 576,
+            policies: SystemPolicies::new(|_, _| Default::default(), &Capabilities::default()),
+            hv_l4: core::array::from_fn(|i| 0x1000 * (i as u64 + 1) | 0x8000_0000_0000_0003),
+        };
+        let xen = Box::leak(Box::new(Xen {
+            m: HostMachine::new(table, cpus),
+            frames: table,
+            domains: DomainTable::default(),
+            sched: Default::default(),
+            timers: Default::default(),
+            irqs: Default::default(),
+            host,
+        }));
+        Self { xen }
+    }
+
+    /// A domain with `vcpus` vCPUs and no memory; vCPU n runs on CPU n modulo the CPUs there are.
+    pub fn domain(&self, id: u16, vcpus: u32) -> Guest {
+        let n = NewDomain {
+            id: DomId(id),
+            handle: [id as u8; 16],
+            privileged: id == 0,
+            create_flags: 0,
+            ssidref: 0,
+            max_vcpus: vcpus,
+            max_evtchn_port: 1023,
+            max_grant_frames: 8,
+            max_maptrack_frames: 16,
+            grant_version_max: 1,
+        };
+        let shared = HvFrame::alloc(&self.xen.m, self.xen.frames, n.id).expect("memory for shared_info");
+        let dom = Domain::new(&n, shared, DomainPolicy::default()).expect("memory for a domain");
+        assert!(self.xen.domains.insert(dom.clone()));
+        for i in 0..vcpus {
+            let v = Vcpu::new(&dom, VcpuId(i)).expect("memory for a vCPU");
+            let cpu = CpuId(i % self.xen.host.nr_cpus);
+            v.set_processor(cpu);
+            v.initialised.store(true, SeqCst);
+            v.running.store(true, SeqCst);
+            dom.dirty_cpus.insert(cpu);
+            dom.install_vcpu(v);
+        }
+        Guest { xen: self.xen, dom }
+    }
+}
+
+/// A domain of a [`World`], driven from outside as its kernel would.
+#[derive(Clone)]
+pub struct Guest {
+    pub xen: &'static Xen<HostMachine>,
+    pub dom: Arc<Domain>,
+}
+
+impl Guest {
+    /// A zeroed frame that belongs to the domain.
+    pub fn frame(&self) -> Mfn {
+        let t = self.xen.frames;
+        let (mfn, _) = t.alloc.alloc(0, u64::MAX).expect("a free frame");
+        t.settle_free(&self.xen.m, mfn, 1);
+        crate::machine::Frames::zero(&self.xen.m, &crate::frame::proof::FreshFrame(mfn));
+        t.assign(mfn, self.dom.id, FrameState::Domain);
+        mfn
+    }
+
+    /// Runs `f` as a hypercall of vCPU `v` on the CPU it belongs to.
+    pub fn call<R>(&self, v: u32, f: impl FnOnce(&mut Cx<'_, HostMachine>) -> R) -> R {
+        let vcpu = self.dom.vcpu(VcpuId(v)).expect("a vCPU");
+        set_cpu(vcpu.processor().0);
+        let mut vp = vcpu.check_out().or_else(VcpuPrivate::new).expect("private state");
+        let mut regs = GuestRegs::default();
+        let r = {
+            let mut cx = Cx {
+                xen: self.xen,
+                vcpu: &vcpu,
+                dom: &self.dom,
+                vp: &mut vp,
+                regs: &mut regs,
+                restart: None,
+            };
+            f(&mut cx)
+        };
+        vcpu.check_in(vp);
+        r
+    }
+}
