@@ -13,6 +13,7 @@ pub mod cpumask;
 pub mod domain;
 pub mod domains;
 pub mod domctl;
+pub mod emulate;
 pub mod event;
 pub mod frame;
 pub mod grant;
