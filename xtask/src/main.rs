@@ -7,6 +7,8 @@
 
 mod apt;
 mod build;
+mod demo;
+mod expect;
 mod image;
 mod proc;
 mod qemu;
@@ -29,6 +31,8 @@ enum Command {
     Build,
     /// Boot a dom0 in QEMU to a shell on this terminal
     Run(run::Args),
+    /// From nothing to the prompt of a guest: builds, boots Debian as dom0, creates a PV guest
+    Demo(demo::Args),
     /// Download and make everything the other commands need
     Setup,
 }
@@ -38,6 +42,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Build => build::build(&env).map(|image| println!("built {}", env.shown(&image.elf))),
         Command::Run(args) => run::run(&env, &args),
+        Command::Demo(args) => demo::demo(&env, &args),
         Command::Setup => setup::everything(&env),
     }
 }

@@ -1,12 +1,15 @@
 //! `cargo xtask run`: a dom0 in QEMU on this terminal.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use crate::build;
+use crate::expect::TCG_WARNING;
+use crate::image::debian::{self, DOM0_LABEL};
 use crate::image::initramfs::{self, Purpose};
-use crate::proc;
 use crate::qemu::{Boot, Console, ESCAPE_NAME, Machine};
 use crate::setup::{self, Env, Kernel, Qemu, QemuVersion};
 
@@ -41,6 +44,9 @@ pub struct Args {
     /// Wait for a debugger on port 1234
     #[arg(long)]
     pub gdb: bool,
+    /// A Debian root on a disk instead of the small initramfs
+    #[arg(long)]
+    pub disk: bool,
     /// Which hypervisor boots
     #[arg(long, value_enum, default_value = "xenolith")]
     pub hypervisor: Hypervisor,
@@ -55,11 +61,18 @@ pub struct Args {
 pub fn run(env: &Env, args: &Args) -> Result<()> {
     let qemu = setup::qemu(env, args.qemu)?;
     let kernel = kernel(env, &args.kernel)?;
-    let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
     let options = args.options.join(" ");
+    let mut kernel_args = args.kernel_args.clone();
+    let (initrd, disks) = if args.disk {
+        kernel_args = format!("root=LABEL={DOM0_LABEL} {kernel_args}");
+        (initramfs::make(env, &kernel, Purpose::Root)?, vec![debian::dom0(env)?])
+    } else {
+        (initramfs::make(env, &kernel, Purpose::Shell)?, vec![])
+    };
     let mut machine =
-        machine(env, &qemu, args.hypervisor, &options, &kernel, &args.kernel_args, initrd, args.mem)?;
+        machine(env, &qemu, args.hypervisor, &options, &kernel, &kernel_args, initrd, args.mem)?;
     machine.smp = args.smp;
+    machine.disks = disks;
     machine.gdb = args.gdb;
     machine.console = Console::Terminal;
     machine.log = Some(env.log("run")?);
@@ -71,7 +84,24 @@ pub fn run(env: &Env, args: &Args) -> Result<()> {
          run: the console is also written to {}",
         env.shown(&env.log("run")?)
     );
-    proc::run(&mut machine.command(&qemu)?)
+    on_terminal(machine.command(&qemu)?)
+}
+
+/// Runs QEMU on this terminal, without its many lines on what TCG lacks of a CPU model.
+fn on_terminal(mut command: Command) -> Result<()> {
+    let mut child = command.stderr(Stdio::piped()).spawn().context("starting QEMU")?;
+    if let Some(stderr) = child.stderr.take() {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if !line.contains(TCG_WARNING) {
+                eprintln!("{line}");
+            }
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("QEMU ended with {status}");
+    }
+    Ok(())
 }
 
 /// A Debian series, or a kernel file (with the modules of 6.1, if they fit).

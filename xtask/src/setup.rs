@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::apt::{self, Apt};
+use crate::image::debian;
 use crate::proc;
 
 /// Where things are.
@@ -163,5 +164,5 @@ pub fn everything(env: &Env) -> Result<()> {
     busybox(env)?;
     debian_xen(env)?;
     xen_headers(env)?;
-    Ok(())
+    debian::dom0(env).map(drop)
 }

@@ -30,7 +30,7 @@ const SHELL_MODULES: &[&str] = &[
     "xen-blkfront",
     "xen-netfront",
 ];
-const ROOT_MODULES: &[&str] = &["ahci", "sd_mod", "xen-blkfront", "ext4", "crc32c_generic"];
+const ROOT_MODULES: &[&str] = &["ahci", "sd_mod", "xen-blkfront", "xen-netfront", "ext4", "crc32c_generic"];
 
 const SHELL_INIT: &str = r#"#!/bin/sh
 export PATH=/bin HOME=/root PS1='dom0# ' TERM=linux

@@ -1,8 +1,10 @@
 //! What the virtual machines boot from: small initramfs archives and Debian disk images.
 
 pub mod cpio;
+pub mod debian;
 pub mod initramfs;
 pub mod modules;
+pub mod overlay;
 
 use sha2::Digest;
 

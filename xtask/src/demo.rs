@@ -1,0 +1,183 @@
+//! `cargo xtask demo`: Debian as dom0, a PV guest created by Debian's own `xl`, and a person at its prompt.
+//! With `--check` nobody has to be there: every step is done and verified by this program.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::expect::Session;
+use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
+use crate::image::initramfs::{self, Purpose};
+use crate::image::overlay::DOM0_ADDRESS;
+use crate::qemu::{Console, ESCAPE, ESCAPE_NAME};
+use crate::run::{self, Hypervisor};
+use crate::setup::{self, Env, QemuVersion};
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Do and verify every step without a person; exit code 0 only if all of it worked
+    #[arg(long)]
+    pub check: bool,
+    /// Which hypervisor boots
+    #[arg(long, value_enum, default_value = "xenolith")]
+    pub hypervisor: Hypervisor,
+    /// dom0's kernel: a Debian series (6.1, 6.12) or a file
+    #[arg(long, default_value = "6.1")]
+    pub kernel: String,
+    /// CPUs of the machine
+    #[arg(long, default_value_t = 2)]
+    pub smp: u32,
+    /// Memory of the machine in MiB
+    #[arg(long, default_value_t = 2048)]
+    pub mem: u32,
+    /// QEMU's CPU model
+    #[arg(long)]
+    pub cpu: Option<String>,
+    /// Which QEMU
+    #[arg(long, value_enum, default_value = "10")]
+    pub qemu: QemuVersion,
+    /// Options of the hypervisor
+    #[arg(last = true)]
+    pub options: Vec<String>,
+}
+
+/// Generous: a boot takes well under a minute on a quiet machine.
+pub const BOOT: Duration = Duration::from_secs(420);
+pub const STEP: Duration = Duration::from_secs(180);
+
+pub fn demo(env: &Env, args: &Args) -> Result<()> {
+    let mut dom0 = boot_dom0(env, args, "demo")?;
+    dom0.login("dom0", PASSWORD, BOOT)?;
+    say(&dom0, "dom0 is up: Debian with its stock Xen tools");
+    let info = dom0.must("dmesg -n 1; xl info", STEP)?;
+    for key in ["host", "release", "nr_cpus", "total_memory", "xen_version"] {
+        if let Some(line) = info.lines().find(|line| line.starts_with(key)) {
+            println!("demo:          {line}");
+        }
+    }
+    if args.check {
+        check(dom0)?;
+        println!("demo: everything worked, and all memory came back");
+        return Ok(());
+    }
+    say(&dom0, "creating a PV guest: xl create /etc/xen/guest.cfg");
+    dom0.must("xl create /etc/xen/guest.cfg", STEP)?;
+    dom0.send("xl console guest\n")?;
+    dom0.login("guest", PASSWORD, BOOT)?;
+    println!(
+        "\ndemo: You are at the prompt of a Debian guest. Under it: Xenolith, then Debian as dom0, which started\n\
+         demo: this guest with its own `xl create` from /etc/xen/guest.cfg. The guest has a disk (a file in dom0) and\n\
+         demo: a network card on dom0's bridge. Try:\n\
+         demo:   disk-check           writes and re-reads 16 MiB on its disk\n\
+         demo:   ping {DOM0_ADDRESS}       reaches dom0\n\
+         demo:   poweroff             ends the guest; you come back to dom0\n\
+         demo:   Ctrl-]               leaves the guest's console for dom0; there try: xl list, xl dmesg, xl console guest\n\
+         demo: {ESCAPE_NAME} ends the whole machine. (root's password is {PASSWORD} in both.)\n"
+    );
+    dom0.send("\n")?;
+    dom0.hand_over(ESCAPE)?;
+    println!("\ndemo: the machine is switched off");
+    Ok(())
+}
+
+fn say(session: &Session, what: &str) {
+    println!("demo: [{:4} s] {what}", session.elapsed().as_secs());
+}
+
+/// Builds, makes the images and starts the machine; dom0 then boots.
+pub fn boot_dom0(env: &Env, args: &Args, log: &str) -> Result<Session> {
+    let qemu = setup::qemu(env, args.qemu)?;
+    let kernel = run::kernel(env, &args.kernel)?;
+    let disk = debian::dom0(env)?;
+    let initrd = initramfs::make(env, &kernel, Purpose::Root)?;
+    let kernel_args = format!("root=LABEL={DOM0_LABEL} systemd.show_status=auto systemd.log_level=warning");
+    let options = args.options.join(" ");
+    let mut machine =
+        run::machine(env, &qemu, args.hypervisor, &options, &kernel, &kernel_args, initrd, args.mem)?;
+    machine.smp = args.smp;
+    machine.disks = vec![disk];
+    machine.console = Console::Pipes;
+    machine.no_reboot = true;
+    if let Some(cpu) = &args.cpu {
+        machine.cpu.clone_from(cpu);
+    }
+    let log = env.log(log)?;
+    println!("demo: starting the machine; its console is written to {}", env.shown(&log));
+    Session::start(machine.command(&qemu)?, &log)
+}
+
+/// Memory the hypervisor has to give, in KiB, as physinfo tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    pub free: u64,
+    pub scrub: u64,
+    pub outstanding: u64,
+}
+
+pub fn memory(dom0: &mut Session) -> Result<Memory> {
+    let text = dom0.must("xen-memory; xl info outstanding_claims", STEP)?;
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [_, free, _, scrub, outstanding] = words[..] else {
+        bail!("unexpected answer of xen-memory: {text}")
+    };
+    Ok(Memory { free: free.parse()?, scrub: scrub.parse()?, outstanding: outstanding.parse()? })
+}
+
+/// Waits until only dom0 is left and its memory has been scrubbed.
+pub fn wait_gone(dom0: &mut Session) -> Result<()> {
+    let loop_ = "for i in $(seq 120); do [ $(xl list | wc -l) = 2 ] && [ $(xen-memory | cut -d' ' -f4) = 0 ] && break; sleep 1; done";
+    dom0.must(loop_, STEP)?;
+    let list = dom0.must("xl list", STEP)?;
+    if list.lines().count() != 2 {
+        bail!("a domain is still there:\n{list}");
+    }
+    Ok(())
+}
+
+fn check(mut dom0: Session) -> Result<()> {
+    let before = memory(&mut dom0)?;
+    say(
+        &dom0,
+        &format!(
+            "free {} KiB, scrub {} KiB, outstanding {} MiB",
+            before.free, before.scrub, before.outstanding
+        ),
+    );
+    let sum = dom0.must(
+        "net-server >/run/net-server & sleep 1; until grep . /run/net-server; do sleep 1; done",
+        STEP,
+    )?;
+    let sum = sum.lines().last().context("net-server's checksum")?.trim().to_owned();
+
+    dom0.must("xl create /etc/xen/guest.cfg", STEP)?;
+    say(&dom0, "guest created");
+    dom0.send("xl console guest\n")?;
+    dom0.login("guest", PASSWORD, BOOT)?;
+    say(&dom0, "logged in to the guest");
+    println!("demo:          {}", last(&dom0.must("disk-check", STEP)?));
+    println!("demo:          {}", last(&dom0.must(&format!("net-check {sum}"), STEP)?));
+    dom0.send("\x1d")?;
+    dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+    let list = dom0.must("xl list", STEP)?;
+    if !list.contains("guest") {
+        bail!("xl list does not show the guest:\n{list}");
+    }
+    dom0.must("xl shutdown -w guest", BOOT)?;
+    say(&dom0, "guest shut down");
+    wait_gone(&mut dom0)?;
+    let after = memory(&mut dom0)?;
+    say(
+        &dom0,
+        &format!("free {} KiB, scrub {} KiB, outstanding {} MiB", after.free, after.scrub, after.outstanding),
+    );
+    if after != before {
+        bail!("memory did not come back: before {before:?}, after {after:?}");
+    }
+    dom0.send("poweroff\n")?;
+    dom0.wait_exit(BOOT)?;
+    Ok(())
+}
+
+fn last(text: &str) -> &str {
+    text.lines().last().unwrap_or("")
+}

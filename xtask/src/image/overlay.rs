@@ -1,0 +1,273 @@
+//! Files added to a Debian root: console login, network, quiet services, and the guest's configuration.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::proc;
+
+enum Item {
+    Text { mode: u32, text: String },
+    Link(String),
+    Copy(PathBuf),
+}
+
+/// What is laid over a root, by path.
+pub struct Overlay {
+    items: BTreeMap<String, Item>,
+}
+
+/// Services that cost boot time and serve nothing here; links to `/dev/null` mask them.
+const MASKED: &[&str] = &[
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "getty-static.service",
+    "getty@tty1.service",
+    "kmod-static-nodes.service",
+    "modprobe@.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "systemd-ask-password-console.path",
+    "systemd-ask-password-wall.path",
+    "systemd-binfmt.service",
+    "systemd-journal-flush.service",
+    "systemd-logind.service",
+    "systemd-networkd-wait-online.service",
+    "systemd-pstore.service",
+    "systemd-random-seed.service",
+    "systemd-remount-fs.service",
+    "systemd-sysusers.service",
+    "systemd-tmpfiles-clean.timer",
+    "systemd-update-utmp-runlevel.service",
+    "systemd-update-utmp.service",
+];
+
+/// Unit generators that find nothing to generate here; each is a process at every boot.
+const MASKED_GENERATORS: &[&str] = &[
+    "systemd-bless-boot-generator",
+    "systemd-cryptsetup-generator",
+    "systemd-debug-generator",
+    "systemd-fstab-generator",
+    "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
+    "systemd-integritysetup-generator",
+    "systemd-rc-local-generator",
+    "systemd-run-generator",
+    "systemd-system-update-generator",
+    "systemd-veritysetup-generator",
+];
+
+/// udev looks at disks, network cards and the console at boot, not at every device there is.
+const UDEV_TRIGGER: &str = "[Service]\nExecStart=\n\
+    ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=net --subsystem-match=block\n\
+    ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=tty --sysname-match=hvc0\n";
+
+/// dom0's address; QEMU's user network gives the machine this one and the host 10.0.2.2.
+pub const DOM0_ADDRESS: &str = "10.0.2.15";
+pub const HOST_ADDRESS: &str = "10.0.2.2";
+pub const GUEST_ADDRESS: &str = "10.0.2.20";
+
+impl Overlay {
+    /// What both roots share.
+    pub fn new(hostname: &str, password: &str) -> Overlay {
+        let mut overlay = Overlay { items: BTreeMap::new() };
+        overlay.text("etc/hostname", format!("{hostname}\n"));
+        overlay.text("etc/hosts", format!("127.0.0.1 localhost {hostname}\n"));
+        // A fixed identity: without one systemd treats every boot as the first.
+        overlay.text("etc/machine-id", format!("{}\n", "5".repeat(32)));
+        overlay.text("etc/fstab", "# The root is mounted by the initramfs.\n".into());
+        overlay.text("etc/systemd/journald.conf.d/volatile.conf", "[Journal]\nStorage=volatile\n".into());
+        overlay
+            .text("etc/issue", format!("Debian 12 ({hostname}). Log in as root, password {password}.\n\n"));
+        // Wide lines, so that the shell does not fold what is typed at it.
+        overlay.text(
+            "root/.bash_profile",
+            format!(
+                "export PS1='root@{hostname}:\\w# ' TERM=vt220\nstty rows 40 cols 160\n\
+                 bind 'set enable-bracketed-paste off' 2>/dev/null\n"
+            ),
+        );
+        overlay.link("etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target");
+        let networkd = "/lib/systemd/system/systemd-networkd.service";
+        overlay.link("etc/systemd/system/multi-user.target.wants/systemd-networkd.service", networkd);
+        overlay.text("etc/systemd/system/systemd-udev-trigger.service.d/few.conf", UDEV_TRIGGER.into());
+        for generator in MASKED_GENERATORS {
+            overlay.link(&format!("etc/systemd/system-generators/{generator}"), "/dev/null");
+        }
+        for unit in MASKED {
+            overlay.link(&format!("etc/systemd/system/{unit}"), "/dev/null");
+        }
+        overlay
+    }
+
+    /// dom0: the bridge, the back-end drivers, and a guest ready to be created.
+    pub fn dom0(&mut self) {
+        self.text(
+            "etc/systemd/network/xenbr0.netdev",
+            "[NetDev]\nName=xenbr0\nKind=bridge\n\n[Bridge]\nSTP=no\nForwardDelaySec=0\n".into(),
+        );
+        self.text(
+            "etc/systemd/network/10-nic.network",
+            "[Match]\nName=en* eth*\n\n[Network]\nBridge=xenbr0\nLinkLocalAddressing=no\n".into(),
+        );
+        self.text(
+            "etc/systemd/network/20-bridge.network",
+            format!("[Match]\nName=xenbr0\n\n[Network]\nAddress={DOM0_ADDRESS}/24\nGateway={HOST_ADDRESS}\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n"),
+        );
+        self.text(
+            "etc/modules-load.d/xen.conf",
+            "e1000e\nbridge\nloop\nxen-blkback\nxen-netback\nxen-gntdev\nxen-evtchn\n".into(),
+        );
+        self.link("etc/systemd/system/xendomains.service", "/dev/null");
+        self.text(
+            "etc/xen/guest.cfg",
+            "# A PV guest: Debian's kernel, a disk in a file, a network card on dom0's bridge.\n\
+             name = \"guest\"\nkernel = \"/srv/guest/vmlinuz\"\nramdisk = \"/srv/guest/initramfs.gz\"\n\
+             extra = \"root=LABEL=guest-root console=hvc0 systemd.show_status=auto systemd.log_level=warning\"\nmemory = 256\nvcpus = 1\n\
+             disk = [ \"format=raw,vdev=xvda,access=rw,target=/srv/guest/disk.img\" ]\n\
+             vif = [ \"bridge=xenbr0,mac=00:16:3e:00:00:01\" ]\n"
+                .into(),
+        );
+        self.program(
+            "usr/local/sbin/xen-memory",
+            "#!/usr/bin/python3\n\
+             # Prints the hypervisor's free and scrub memory in KiB, from the physinfo call.\n\
+             import sys\n\
+             sys.path.insert(0, \"/usr/lib/xen-4.17/lib/python\")\n\
+             from xen.lowlevel.xc import xc\n\
+             info = xc().physinfo()\n\
+             print(\"free\", info[\"free_memory\"], \"scrub\", info[\"scrub_memory\"])\n",
+        );
+        // Each takes one connection at a time on dom0's address: 7001 sends the test file, 7002 answers with
+        // the checksum of what it was sent.
+        self.program(
+            "usr/local/sbin/net-server",
+            "#!/usr/bin/python3\n\
+             # For the network checks: on port 7001 sends 4 MiB; on port 7002 answers the SHA-256 of what it is sent.\n\
+             import hashlib, random, socket, threading\n\
+             data = random.Random(1).randbytes(4 << 20)\n\
+             print(hashlib.sha256(data).hexdigest(), flush=True)\n\
+             def serve(port, work):\n\
+             \x20   listener = socket.create_server((\"\", port))\n\
+             \x20   while True:\n\
+             \x20       peer, _ = listener.accept()\n\
+             \x20       with peer:\n\
+             \x20           work(peer)\n\
+             def digest(peer):\n\
+             \x20   seen = hashlib.sha256()\n\
+             \x20   while part := peer.recv(65536):\n\
+             \x20       seen.update(part)\n\
+             \x20   peer.sendall(seen.hexdigest().encode())\n\
+             threading.Thread(target=serve, args=(7001, lambda peer: peer.sendall(data))).start()\n\
+             serve(7002, digest)\n",
+        );
+    }
+
+    /// The guest: an address on dom0's bridge, and the checks it runs on itself.
+    pub fn guest(&mut self) {
+        self.text(
+            "etc/systemd/network/10-nic.network",
+            format!("[Match]\nName=en* eth*\n\n[Network]\nAddress={GUEST_ADDRESS}/24\nGateway={HOST_ADDRESS}\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n"),
+        );
+        self.program(
+            "usr/local/sbin/disk-check",
+            "#!/bin/bash -e\n\
+             # Writes random data, drops the caches, reads it back from the disk and compares.\n\
+             size=${1:-16}\n\
+             wrote=$(head -c ${size}M /dev/urandom | tee /root/disk-check.bin | sha256sum)\n\
+             sync\n\
+             echo 3 > /proc/sys/vm/drop_caches\n\
+             read=$(sha256sum < /root/disk-check.bin)\n\
+             rm /root/disk-check.bin\n\
+             [ \"$wrote\" = \"$read\" ]\n\
+             echo \"disk-check: $size MiB $(grep -o 'xvd[a-z]*' /proc/partitions | head -1) match\"\n",
+        );
+        self.program(
+            "usr/local/sbin/net-check",
+            format!(
+                "#!/bin/bash -e\n\
+                 # Pings dom0, fetches 4 MiB from it and sends 4 MiB to it; checksums are compared.\n\
+                 dom0={DOM0_ADDRESS}\n\
+                 ping -c 3 -W 20 $dom0\n\
+                 got=$(cat < /dev/tcp/$dom0/7001 | sha256sum)\n\
+                 [ \"${{got%% *}}\" = \"$1\" ] || {{ echo \"net-check: fetched $got, expected $1\"; exit 1; }}\n\
+                 head -c 4M /dev/urandom > /root/net-check.bin\n\
+                 mine=$(sha256sum < /root/net-check.bin)\n\
+                 theirs=$(nc -N $dom0 7002 < /root/net-check.bin)\n\
+                 rm /root/net-check.bin\n\
+                 [ \"${{mine%% *}}\" = \"$theirs\" ] || {{ echo \"net-check: sent $mine, dom0 saw $theirs\"; exit 1; }}\n\
+                 echo \"net-check: 4 MiB each way match\"\n"
+            )
+            .as_str(),
+        );
+    }
+
+    fn text(&mut self, path: &str, text: String) {
+        self.items.insert(path.into(), Item::Text { mode: 0o644, text });
+    }
+
+    fn program(&mut self, path: &str, text: &str) {
+        self.items.insert(path.into(), Item::Text { mode: 0o755, text: text.into() });
+    }
+
+    fn link(&mut self, path: &str, to: &str) {
+        self.items.insert(path.into(), Item::Link(to.into()));
+    }
+
+    /// A file or a folder of this machine; one that is not there is left out.
+    pub fn copy(&mut self, path: &str, from: &Path) {
+        self.items.insert(path.into(), Item::Copy(from.to_owned()));
+    }
+
+    /// All of it as text: what the image's cache key is made from. Copied files are named by a path that
+    /// holds their own version or recipe.
+    pub fn describe(&self) -> String {
+        let mut all = String::new();
+        for (path, item) in &self.items {
+            let item = match item {
+                Item::Text { mode, text } => format!("{mode:o} {text}"),
+                Item::Link(to) => format!("-> {to}"),
+                Item::Copy(from) => format!("= {}", from.display()),
+            };
+            all += &format!("{path} {item}\n");
+        }
+        all
+    }
+
+    /// Writes everything below `dir`, which is emptied first.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        for (path, item) in &self.items {
+            let dest = dir.join(path);
+            fs::create_dir_all(dest.parent().context("a path below the root")?)?;
+            match item {
+                Item::Text { mode, text } => {
+                    fs::write(&dest, text)?;
+                    fs::set_permissions(&dest, fs::Permissions::from_mode(*mode))?;
+                }
+                Item::Link(to) => symlink(to, &dest)?,
+                Item::Copy(from) if from.exists() => {
+                    let mut command = Command::new("cp");
+                    proc::capture(command.args(["-r", "--sparse=always", "-T"]).arg(from).arg(&dest))?;
+                }
+                Item::Copy(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
