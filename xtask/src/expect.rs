@@ -83,18 +83,21 @@ impl Session {
     pub fn wait(&mut self, pattern: &str, limit: Duration) -> Result<Vec<String>> {
         let regex = Regex::new(pattern)?;
         let deadline = Instant::now() + limit;
+        // Patterns are within a line: what was searched once, up to its last line, need not be again.
+        let mut from = self.cursor;
         loop {
-            if let Some(found) = regex.captures(&self.text[self.cursor..]) {
+            if let Some(found) = regex.captures(&self.text[from..]) {
                 let end = found.get(0).map_or(0, |whole| whole.end());
                 let groups = found.iter().map(|g| g.map_or("", |g| g.as_str()).to_owned()).collect();
-                self.cursor += end;
+                self.cursor = from + end;
                 return Ok(groups);
             }
-            if let Some(fatal) = self.fatal.find(&self.text[self.cursor..]) {
+            if let Some(fatal) = self.fatal.find(&self.text[from..]) {
                 let line = fatal.as_str().trim().to_owned();
                 self.drain(Duration::from_secs(2));
                 bail!("{line}\n  while waiting for /{pattern}/\n{}", self.tail());
             }
+            from = self.text[from..].rfind('\n').map_or(from, |newline| from + newline + 1);
             match self.receive(deadline) {
                 Ok(()) => {}
                 Err(RecvTimeoutError::Timeout) => {

@@ -14,6 +14,7 @@ mod proc;
 mod qemu;
 mod run;
 mod setup;
+mod tests;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -33,6 +34,8 @@ enum Command {
     Run(run::Args),
     /// From nothing to the prompt of a guest: builds, boots Debian as dom0, creates a PV guest
     Demo(demo::Args),
+    /// Host tests, Miri, boots, the demo; one summary
+    Test(tests::Args),
     /// Download and make everything the other commands need
     Setup,
 }
@@ -43,6 +46,7 @@ fn main() -> Result<()> {
         Command::Build => build::build(&env).map(|image| println!("built {}", env.shown(&image.elf))),
         Command::Run(args) => run::run(&env, &args),
         Command::Demo(args) => demo::demo(&env, &args),
+        Command::Test(args) => tests::test(&env, &args),
         Command::Setup => setup::everything(&env),
     }
 }

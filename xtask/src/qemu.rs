@@ -70,11 +70,12 @@ impl Qemu {
         command
     }
 
-    /// The CPU model of the default machine.
-    pub fn default_cpu(&self) -> &'static str {
-        match self.version {
-            QemuVersion::V10 => "EPYC-v4,-monitor",
-            QemuVersion::V7 => "EPYC-v3,-monitor",
+    /// The CPU model of the default machine; `debian` for Debian's Xen, which needs what TCG gets wrong left out.
+    pub fn default_cpu(&self, debian: bool) -> &'static str {
+        match (self.version, debian) {
+            (QemuVersion::V10, _) => "EPYC-v4,-monitor",
+            (QemuVersion::V7, false) => "EPYC-v3,-monitor",
+            (QemuVersion::V7, true) => "EPYC-v3,-monitor,-smap,-rdtscp",
         }
     }
 }

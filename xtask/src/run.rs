@@ -154,7 +154,7 @@ pub fn machine(
         }
     };
     Ok(Machine {
-        cpu: qemu.default_cpu().to_owned(),
+        cpu: qemu.default_cpu(hypervisor == Hypervisor::Debian).to_owned(),
         smp: 2,
         mem_mib,
         boot,

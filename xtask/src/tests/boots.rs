@@ -1,0 +1,180 @@
+//! dom0 boots: Debian's kernels on the hypervisor, to a shell or a full Debian, and off again.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use sha2::Digest;
+
+use super::{Outcome, Stage};
+use crate::demo::{self, BOOT, STEP};
+use crate::expect::Session;
+use crate::image::debian::PASSWORD;
+use crate::image::initramfs::{self, Purpose};
+use crate::image::overlay::HOST_ADDRESS;
+use crate::run::{self, Hypervisor};
+use crate::setup::{self, Env, QemuVersion};
+
+/// One combination.
+#[derive(Clone, Copy)]
+struct Boot {
+    kernel: &'static str,
+    qemu: QemuVersion,
+    cpu: Option<&'static str>,
+    smp: u32,
+    mem: u32,
+    /// A Debian root on AHCI rather than the shell in an initramfs.
+    disk: bool,
+}
+
+const SKYLAKE: Option<&str> = Some("Skylake-Client-v4");
+
+/// Every value of each property once, the costly ones together.
+const CI: &[Boot] = &[
+    Boot { kernel: "6.1", qemu: QemuVersion::V10, cpu: None, smp: 1, mem: 2048, disk: false },
+    Boot { kernel: "6.1", qemu: QemuVersion::V7, cpu: None, smp: 2, mem: 4096, disk: false },
+    Boot { kernel: "6.12", qemu: QemuVersion::V10, cpu: SKYLAKE, smp: 2, mem: 3072, disk: true },
+];
+
+/// Every pair of values at least once.
+const FULL: &[Boot] = &[
+    Boot { kernel: "6.1", qemu: QemuVersion::V10, cpu: None, smp: 1, mem: 2048, disk: false },
+    Boot { kernel: "6.1", qemu: QemuVersion::V10, cpu: SKYLAKE, smp: 2, mem: 4096, disk: true },
+    Boot { kernel: "6.1", qemu: QemuVersion::V7, cpu: None, smp: 2, mem: 3072, disk: false },
+    Boot { kernel: "6.1", qemu: QemuVersion::V7, cpu: None, smp: 1, mem: 2048, disk: true },
+    Boot { kernel: "6.12", qemu: QemuVersion::V10, cpu: None, smp: 2, mem: 3072, disk: true },
+    Boot { kernel: "6.12", qemu: QemuVersion::V10, cpu: SKYLAKE, smp: 1, mem: 2048, disk: false },
+    Boot { kernel: "6.12", qemu: QemuVersion::V10, cpu: SKYLAKE, smp: 2, mem: 4096, disk: false },
+    Boot { kernel: "6.12", qemu: QemuVersion::V7, cpu: None, smp: 1, mem: 4096, disk: true },
+    Boot { kernel: "6.12", qemu: QemuVersion::V7, cpu: None, smp: 2, mem: 2048, disk: false },
+];
+
+pub fn ci(hypervisor: Hypervisor) -> Vec<Stage> {
+    CI.iter().map(|boot| stage(*boot, hypervisor)).collect()
+}
+
+pub fn full(hypervisor: Hypervisor) -> Vec<Stage> {
+    FULL.iter().map(|boot| stage(*boot, hypervisor)).collect()
+}
+
+impl Boot {
+    fn name(&self) -> String {
+        format!(
+            "boot: {} {} {} {} CPU(s) {} MiB {}",
+            self.kernel,
+            if self.qemu == QemuVersion::V10 { "QEMU 10" } else { "QEMU 7.2" },
+            self.cpu.unwrap_or("EPYC"),
+            self.smp,
+            self.mem,
+            if self.disk { "Debian" } else { "shell" },
+        )
+    }
+}
+
+fn stage(boot: Boot, hypervisor: Hypervisor) -> Stage {
+    let name = boot.name();
+    let log: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
+    Stage::new(name, move |env| {
+        if boot.disk { debian(env, &boot, hypervisor, &log) } else { shell(env, &boot, hypervisor, &log) }
+    })
+}
+
+/// To the shell in the initramfs; the kernel must know where it runs; then power off.
+fn shell(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Outcome> {
+    let qemu = setup::qemu(env, boot.qemu)?;
+    let kernel = run::kernel(env, boot.kernel)?;
+    let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
+    let mut machine = run::machine(env, &qemu, hypervisor, "", &kernel, "", initrd, boot.mem)?;
+    machine.smp = boot.smp;
+    machine.no_reboot = true;
+    if let Some(cpu) = boot.cpu {
+        machine.cpu = cpu.into();
+    }
+    let mut dom0 = Session::start(machine.command(&qemu)?, &env.log(log)?)?;
+    dom0.wait("dom0# ", BOOT)?;
+    println!("a shell after {} s", dom0.elapsed().as_secs());
+    identity(&mut dom0, boot)?;
+    host_loopback(&mut dom0, "nc")?;
+    dom0.send("poweroff -f\n")?;
+    dom0.wait_exit(STEP)?;
+    Ok(Outcome::Passed(1))
+}
+
+/// To Debian's default target with its root on a disk and a working network; then reboot.
+fn debian(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Outcome> {
+    let args = demo::Args {
+        check: true,
+        hypervisor,
+        kernel: boot.kernel.into(),
+        smp: boot.smp,
+        mem: boot.mem,
+        cpu: boot.cpu.map(str::to_owned),
+        qemu: boot.qemu,
+        options: Vec::new(),
+    };
+    let mut dom0 = demo::boot_dom0(env, &args, log)?;
+    dom0.login("dom0", PASSWORD, BOOT)?;
+    println!("a login prompt after {} s", dom0.elapsed().as_secs());
+    dom0.must("dmesg -n 1", STEP)?;
+    let state = dom0.command("systemctl is-system-running --wait", BOOT)?.1;
+    if !state.contains("running") {
+        let failed = dom0.command("systemctl --failed --no-legend --plain", STEP)?.1;
+        bail!("systemd says `{state}`:\n{failed}");
+    }
+    dom0.must("systemctl is-active default.target", STEP)?;
+    identity(&mut dom0, boot)?;
+    dom0.must(
+        "dd if=/dev/urandom of=/root/x bs=1M count=8 && sync && sha256sum /root/x > /root/x.sum",
+        STEP,
+    )?;
+    dom0.must("echo 3 > /proc/sys/vm/drop_caches; sha256sum -c /root/x.sum", STEP)?;
+    host_loopback(&mut dom0, "bash")?;
+    dom0.send("reboot\n")?;
+    dom0.wait_exit(BOOT)?;
+    Ok(Outcome::Passed(1))
+}
+
+/// `/sys/hypervisor` and the number of CPUs.
+fn identity(dom0: &mut Session, boot: &Boot) -> Result<()> {
+    let found = dom0.must(
+        "cat /sys/hypervisor/type /sys/hypervisor/version/major /sys/hypervisor/version/minor; nproc",
+        STEP,
+    )?;
+    let words: Vec<&str> = found.split_whitespace().collect();
+    let cpus = boot.smp.to_string();
+    if words != ["xen", "4", "17", &cpus] {
+        bail!("/sys/hypervisor and nproc say {words:?}, expected xen 4 17 {cpus}");
+    }
+    Ok(())
+}
+
+/// 4 MiB from a server on this machine's loopback, through QEMU's user network and dom0's e1000e.
+fn host_loopback(dom0: &mut Session, way: &str) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let data: Vec<u8> = (0..4u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let sum: String = sha2::Sha256::digest(&data).iter().map(|byte| format!("{byte:02x}")).collect();
+    std::thread::spawn(move || {
+        for peer in listener.incoming().take(3) {
+            let Ok(mut peer) = peer else { return };
+            if peer.write_all(&data).is_ok() {
+                let _ = peer.shutdown(std::net::Shutdown::Write);
+            }
+        }
+    });
+    let fetch = match way {
+        "nc" => format!("nc {HOST_ADDRESS} {port} </dev/null | sha256sum"),
+        _ => format!("cat </dev/tcp/{HOST_ADDRESS}/{port} | sha256sum"),
+    };
+    // The link may still be coming up.
+    dom0.must(
+        &format!("until ping -c 1 -W 1 {HOST_ADDRESS} >/dev/null; do :; done"),
+        Duration::from_secs(120),
+    )?;
+    let got = dom0.must(&fetch, STEP)?;
+    if !got.contains(&sum) {
+        bail!("fetched {got} from the host's loopback, expected {sum}");
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! `cargo xtask test [full|soak]`: stages in a row, one summary.
+//!
+//! A stage answers how many tests passed, or why it failed; the others run all the same. The last line is
+//! plain: `N passed, M failed`.
+
+mod boots;
+mod host;
+mod licences;
+mod lints;
+mod miri;
+mod soak;
+mod tools;
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::demo;
+use crate::run::Hypervisor;
+use crate::setup::{Env, QemuVersion};
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// How much: what fits CI; every combination; or hours of load
+    #[arg(value_enum, default_value = "ci")]
+    pub extent: Extent,
+    /// Only stages whose name contains this
+    #[arg(long, default_value = "")]
+    pub only: String,
+    /// Show the stages' names and stop
+    #[arg(long)]
+    pub list: bool,
+    /// Which hypervisor the boots use
+    #[arg(long, value_enum, default_value = "xenolith")]
+    pub hypervisor: Hypervisor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Extent {
+    Ci,
+    Full,
+    Soak,
+}
+
+/// What a stage found.
+pub enum Outcome {
+    Passed(u32),
+    /// Not run, and why: something is missing on this machine.
+    Skipped(String),
+}
+
+type Work = Box<dyn Fn(&Env) -> Result<Outcome>>;
+
+/// A named piece of the tests.
+pub struct Stage {
+    name: String,
+    work: Work,
+}
+
+impl Stage {
+    pub fn new(name: impl Into<String>, work: impl Fn(&Env) -> Result<Outcome> + 'static) -> Stage {
+        Stage { name: name.into(), work: Box::new(work) }
+    }
+}
+
+pub fn test(env: &Env, args: &Args) -> Result<()> {
+    let mut stages = stages(args);
+    stages.retain(|stage| stage.name.contains(&args.only));
+    if args.list {
+        stages.iter().for_each(|stage| println!("{}", stage.name));
+        return Ok(());
+    }
+    if stages.is_empty() {
+        bail!("no stage's name contains `{}`; see `cargo xtask test --list`", args.only);
+    }
+    let (mut passed, mut failed) = (0, 0);
+    let mut rows = Vec::new();
+    for stage in &stages {
+        println!("\n== {}", stage.name);
+        let started = Instant::now();
+        let outcome = (stage.work)(env);
+        let took = started.elapsed().as_secs();
+        let (mark, note) = match outcome {
+            Ok(Outcome::Passed(count)) => {
+                passed += count;
+                ("ok", if count == 1 { String::new() } else { format!("{count} tests") })
+            }
+            Ok(Outcome::Skipped(why)) => ("skipped", why),
+            Err(error) => {
+                failed += 1;
+                println!("{} FAILED: {error:#}", stage.name);
+                ("FAILED", error.to_string().lines().next().unwrap_or("").to_owned())
+            }
+        };
+        rows.push(format!("{mark:8} {took:5} s  {:40} {note}", stage.name).trim_end().to_owned());
+    }
+    println!("\n== summary");
+    rows.iter().for_each(|row| println!("{row}"));
+    println!("\n{passed} passed, {failed} failed");
+    if failed > 0 {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+fn stages(args: &Args) -> Vec<Stage> {
+    let hypervisor = args.hypervisor;
+    match args.extent {
+        Extent::Ci => {
+            let mut stages = host::stages();
+            stages.extend(miri::stage());
+            stages.extend(boots::ci(hypervisor));
+            stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
+            stages
+        }
+        Extent::Full => {
+            let mut stages = host::stages();
+            stages.extend(miri::stage());
+            stages.extend(boots::full(hypervisor));
+            stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
+            stages.push(demo_check(hypervisor, "6.12", QemuVersion::V10, Some("Skylake-Client-v4")));
+            stages.push(demo_check(hypervisor, "6.1", QemuVersion::V7, None));
+            stages.push(tools::stage(hypervisor));
+            stages
+        }
+        Extent::Soak => soak::stages(hypervisor),
+    }
+}
+
+fn demo_check(
+    hypervisor: Hypervisor,
+    kernel: &'static str,
+    qemu: QemuVersion,
+    cpu: Option<&'static str>,
+) -> Stage {
+    let version = if qemu == QemuVersion::V10 { "QEMU 10" } else { "QEMU 7.2" };
+    Stage::new(format!("demo: {kernel} {version} {}", cpu.unwrap_or("EPYC")), move |env| {
+        let args = demo::Args {
+            check: true,
+            hypervisor,
+            kernel: kernel.into(),
+            smp: 2,
+            mem: 2048,
+            cpu: cpu.map(str::to_owned),
+            qemu,
+            options: Vec::new(),
+        };
+        demo::demo(env, &args).map(|()| Outcome::Passed(1))
+    })
+}
