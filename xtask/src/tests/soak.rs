@@ -18,6 +18,7 @@ fn cycles(hypervisor: Hypervisor) -> Stage {
         let mut dom0 = demo::boot_dom0(env, &tools::machine(hypervisor), "cycles")?;
         dom0.login("dom0", PASSWORD, BOOT)?;
         dom0.must("dmesg -n 1", STEP)?;
+        demo::warm_up(&mut dom0)?;
         let before = demo::memory(&mut dom0)?;
         for n in 1..=20 {
             dom0.must("xl create /etc/xen/guest.cfg", STEP)?;
@@ -38,6 +39,7 @@ fn stress(hypervisor: Hypervisor) -> Stage {
         let mut dom0 = demo::boot_dom0(env, &tools::machine(hypervisor), "stress")?;
         dom0.login("dom0", PASSWORD, BOOT)?;
         dom0.must("dmesg -n 1", STEP)?;
+        demo::warm_up(&mut dom0)?;
         let before = demo::memory(&mut dom0)?;
         dom0.must("xl create /etc/xen/guest.cfg vcpus=2", STEP)?;
         dom0.send("xl console guest\n")?;

@@ -14,6 +14,7 @@ pub fn stage(hypervisor: Hypervisor) -> Stage {
         let mut dom0 = demo::boot_dom0(env, &machine(hypervisor), "xl")?;
         dom0.login("dom0", PASSWORD, BOOT)?;
         dom0.must("dmesg -n 1", STEP)?;
+        demo::warm_up(&mut dom0)?;
         let before = demo::memory(&mut dom0)?;
         commands(&mut dom0)?;
         three_guests(&mut dom0)?;
