@@ -62,7 +62,7 @@ pub fn make(elf64: &[u8]) -> Result<Vec<u8>, Error> {
         let Ok(name) = symbol.name() else { continue };
         if name == "__symbols_lma" {
             place = Some(symbol.address());
-        } else if symbol.kind() == object::SymbolKind::Text && !name.is_empty() {
+        } else if is_code(&file, &symbol) && !name.is_empty() {
             functions.push((symbol.address(), format!("{:#}", rustc_demangle::demangle(name))));
         }
     }
@@ -75,6 +75,20 @@ pub fn make(elf64: &[u8]) -> Result<Vec<u8>, Error> {
         return Err(Error::NoMultibootHeader);
     }
     Ok(image)
+}
+
+/// Functions, and the labels of assembly code.
+fn is_code<'a>(file: &ElfFile64<'a, Endianness>, symbol: &impl ObjectSymbol<'a>) -> bool {
+    use object::{ObjectSection, SectionKind, SymbolKind};
+    let in_text = || {
+        let section = symbol.section_index().and_then(|i| file.section_by_index(i).ok());
+        section.is_some_and(|s| s.kind() == SectionKind::Text)
+    };
+    match symbol.kind() {
+        SymbolKind::Text => true,
+        SymbolKind::Unknown | SymbolKind::Label => in_text(),
+        _ => false,
+    }
 }
 
 /// Whether a multiboot-1 header with a right checksum lies where loaders look for one.

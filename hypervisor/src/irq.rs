@@ -9,6 +9,8 @@
 
 use core::sync::atomic::{AtomicU16, Ordering};
 
+use spin::mutex::SpinMutexGuard;
+
 use crate::apic;
 use crate::apic::ioapic::{self, Wiring};
 use crate::sync::Mutex;
@@ -32,7 +34,7 @@ pub enum IrqError {
 }
 
 /// Where an interrupt goes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Irq {
     /// 0: not set up.
     pub vector: u8,
@@ -47,10 +49,12 @@ pub struct Irq {
     taken: bool,
 }
 
-static IRQS: Mutex<[Irq; MAX_IRQS]> = Mutex::new(
-    [Irq { vector: 0, cpu: 0, level: false, msi: false, masked: true, pending: false, taken: false };
-        MAX_IRQS],
-);
+impl Irq {
+    const FREE: Irq =
+        Irq { vector: 0, cpu: 0, level: false, msi: false, masked: true, pending: false, taken: false };
+}
+
+static IRQS: [Mutex<Irq>; MAX_IRQS] = [const { Mutex::new(Irq::FREE) }; MAX_IRQS];
 static BY_VECTOR: [AtomicU16; 256] = [const { AtomicU16::new(NONE) }; 256];
 
 /// First number that is no global system interrupt.
@@ -63,16 +67,26 @@ pub fn nr_irqs() -> u32 {
     MAX_IRQS as u32
 }
 
+/// The entry of `irq`, locked.
+fn lock(irq: u32) -> Result<SpinMutexGuard<'static, Irq>, IrqError> {
+    IRQS.get(irq as usize).map(|e| e.lock()).ok_or(IrqError::NoSuchIrq)
+}
+
+/// The entry of `irq`, locked, if it is set up.
+fn bound(irq: u32) -> Option<SpinMutexGuard<'static, Irq>> {
+    lock(irq).ok().filter(|e| e.vector != 0)
+}
+
 /// Takes a free vector for `irq`.
 fn alloc_vector(irq: u32) -> Result<u8, IrqError> {
-    let free =
-        |v: &u8| !NOT_FOR_DEVICES.contains(v) && BY_VECTOR[usize::from(*v)].load(Ordering::Relaxed) == NONE;
+    let take = |v: &u8| {
+        let place = &BY_VECTOR[usize::from(*v)];
+        !NOT_FOR_DEVICES.contains(v)
+            && place.compare_exchange(NONE, irq as u16, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    };
     // Spread over the priority classes (the high four bits), so that no class queues many.
     let classes = FIRST_VECTOR >> 4..=LAST_VECTOR >> 4;
-    let vector =
-        (0..16).find_map(|low| classes.clone().map(|c| c << 4 | low).find(free)).ok_or(IrqError::NoVector)?;
-    BY_VECTOR[usize::from(vector)].store(irq as u16, Ordering::Release);
-    Ok(vector)
+    (0..16).find_map(|low| classes.clone().map(|c| c << 4 | low).find(take)).ok_or(IrqError::NoVector)
 }
 
 fn target(cpu: u32) -> Result<u32, IrqError> {
@@ -89,8 +103,7 @@ pub fn bind_gsi(gsi: u32, cpu: u32, wiring: Wiring) -> Result<u8, IrqError> {
         return Err(IrqError::NoSuchIrq);
     }
     let apic_id = target(cpu)?;
-    let mut irqs = IRQS.lock();
-    let entry = irqs.get_mut(gsi as usize).ok_or(IrqError::NoSuchIrq)?;
+    let mut entry = lock(gsi)?;
     if entry.vector != 0 {
         return Err(IrqError::InUse);
     }
@@ -99,58 +112,60 @@ pub fn bind_gsi(gsi: u32, cpu: u32, wiring: Wiring) -> Result<u8, IrqError> {
         BY_VECTOR[usize::from(vector)].store(NONE, Ordering::Release);
         return Err(IrqError::NoSuchIrq);
     }
-    *entry = Irq { vector, cpu, level: wiring.level, masked: true, ..Irq::default() };
+    *entry = Irq { vector, cpu, level: wiring.level, ..Irq::FREE };
     Ok(vector)
 }
 
 /// Takes a number for a message-signalled interrupt.
 pub fn alloc_msi() -> Option<u32> {
-    let first = nr_gsis() as usize;
-    let mut irqs = IRQS.lock();
-    let free = (first..MAX_IRQS).find(|&i| !irqs[i].taken && irqs[i].vector == 0)?;
-    irqs[free] = Irq { msi: true, taken: true, masked: true, ..Irq::default() };
-    Some(free as u32)
+    (nr_gsis()..nr_irqs()).find(|&irq| {
+        lock(irq).is_ok_and(|mut entry| {
+            let free = !entry.taken;
+            if free {
+                *entry = Irq { msi: true, taken: true, ..Irq::FREE };
+            }
+            free
+        })
+    })
 }
 
-/// Sets up message-signalled interrupt `irq` to interrupt `cpu`, masked; [`msi_message`] says what the device is to
-/// write.
+/// Sets up message-signalled interrupt `irq` to interrupt `cpu`, masked; [`msi_message`] says what the device is
+/// to write.
 pub fn bind_msi(irq: u32, cpu: u32) -> Result<u8, IrqError> {
     target(cpu)?;
-    let mut irqs = IRQS.lock();
-    let entry = irqs.get_mut(irq as usize).filter(|e| e.msi && e.taken).ok_or(IrqError::NoSuchIrq)?;
-    if entry.vector != 0 {
-        return Err(IrqError::InUse);
+    let mut entry = lock(irq)?;
+    if !entry.msi || entry.vector != 0 {
+        return Err(if entry.msi { IrqError::InUse } else { IrqError::NoSuchIrq });
     }
-    entry.vector = alloc_vector(irq)?;
-    (entry.cpu, entry.masked, entry.pending) = (cpu, true, false);
-    Ok(entry.vector)
+    let vector = alloc_vector(irq)?;
+    *entry = Irq { vector, cpu, msi: true, taken: true, ..Irq::FREE };
+    Ok(vector)
 }
 
 /// Undoes [`bind_gsi`] or [`bind_msi`]; the source must be quiet (a message's device already told to stop).
 pub fn unbind(irq: u32) {
-    if irq < nr_gsis() {
-        ioapic::mask(irq);
-    }
-    let mut irqs = IRQS.lock();
-    if let Some(entry) = irqs.get_mut(irq as usize)
-        && entry.vector != 0
-    {
+    if let Some(mut entry) = bound(irq) {
+        if !entry.msi {
+            ioapic::mask(irq);
+        }
         BY_VECTOR[usize::from(entry.vector)].store(NONE, Ordering::Release);
-        *entry = Irq { msi: entry.msi, taken: entry.taken, masked: true, ..Irq::default() };
+        *entry = Irq { msi: entry.msi, taken: entry.taken, ..Irq::FREE };
     }
 }
 
 /// Gives a number from [`alloc_msi`] back, unbinding it.
 pub fn free_msi(irq: u32) {
     unbind(irq);
-    if let Some(entry) = IRQS.lock().get_mut(irq as usize).filter(|e| e.msi) {
-        *entry = Irq { masked: true, ..Irq::default() };
+    if let Ok(mut entry) = lock(irq)
+        && entry.msi
+    {
+        *entry = Irq::FREE;
     }
 }
 
 /// Where `irq` goes; `None`: it is not set up.
 pub fn get(irq: u32) -> Option<Irq> {
-    IRQS.lock().get(irq as usize).copied().filter(|e| e.vector != 0)
+    bound(irq).map(|e| *e)
 }
 
 /// Address and data that make a device raise `irq` (SDM volume 3, 11.11: physical, fixed, edge).
@@ -163,8 +178,7 @@ pub fn msi_message(irq: u32) -> Option<(u64, u32)> {
 /// Moves `irq` to `cpu`. A message-signalled one's device must then be given the new [`msi_message`].
 pub fn set_affinity(irq: u32, cpu: u32) -> Result<(), IrqError> {
     let apic_id = target(cpu)?;
-    let mut irqs = IRQS.lock();
-    let entry = irqs.get_mut(irq as usize).filter(|e| e.vector != 0).ok_or(IrqError::NoSuchIrq)?;
+    let mut entry = bound(irq).ok_or(IrqError::NoSuchIrq)?;
     entry.cpu = cpu;
     if !entry.msi {
         ioapic::set_destination(irq, apic_id);
@@ -174,8 +188,7 @@ pub fn set_affinity(irq: u32, cpu: u32) -> Result<(), IrqError> {
 
 /// Holds `irq` back.
 pub fn mask(irq: u32) {
-    let mut irqs = IRQS.lock();
-    if let Some(entry) = irqs.get_mut(irq as usize).filter(|e| e.vector != 0) {
+    if let Some(mut entry) = bound(irq) {
         entry.masked = true;
         if !entry.msi {
             ioapic::mask(irq);
@@ -186,8 +199,7 @@ pub fn mask(irq: u32) {
 /// Lets `irq` through; a message that came meanwhile is delivered now, on this CPU.
 pub fn unmask(irq: u32) {
     let deliver = {
-        let mut irqs = IRQS.lock();
-        let Some(entry) = irqs.get_mut(irq as usize).filter(|e| e.vector != 0) else { return };
+        let Some(mut entry) = bound(irq) else { return };
         entry.masked = false;
         if !entry.msi {
             ioapic::unmask(irq);
@@ -201,8 +213,10 @@ pub fn unmask(irq: u32) {
 
 /// Whoever handles `irq` is done with it: a level-triggered pin is let through again.
 pub fn eoi(irq: u32) {
-    let mut irqs = IRQS.lock();
-    if let Some(entry) = irqs.get_mut(irq as usize).filter(|e| e.vector != 0 && e.level && e.masked) {
+    if let Some(mut entry) = bound(irq)
+        && entry.level
+        && entry.masked
+    {
         entry.masked = false;
         ioapic::unmask(irq);
     }
@@ -211,9 +225,7 @@ pub fn eoi(irq: u32) {
 /// Serves a device's vector.
 pub fn dispatch(vector: u8) {
     let irq = BY_VECTOR[usize::from(vector)].load(Ordering::Acquire);
-    let deliver = irq != NONE && {
-        let mut irqs = IRQS.lock();
-        let entry = &mut irqs[usize::from(irq)];
+    let deliver = bound(irq.into()).is_some_and(|mut entry| {
         if entry.level {
             entry.masked = true;
             ioapic::mask(irq.into());
@@ -224,7 +236,7 @@ pub fn dispatch(vector: u8) {
         } else {
             true
         }
-    };
+    });
     apic::eoi();
     if deliver {
         deliver_to_owner(irq.into());

@@ -12,7 +12,7 @@ use crate::boot::options;
 use crate::console;
 use crate::cpu::{self, instr};
 use crate::mm::percpu_map;
-use crate::trap::Frame;
+use crate::trap::{Frame, entry};
 use crate::{apic, hooks, percpu, power, symbols, time};
 
 /// A CPU is dying; the others stop on NMI.
@@ -76,7 +76,7 @@ fn die(what: Arguments, frame: Option<(&Frame, u64)>, rip: u64, rbp: u64) -> ! {
         cpu::halt_forever();
     }
     line(format_args!("Reboot in {REBOOT_AFTER_S} seconds..."));
-    time::spin_ns(REBOOT_AFTER_S * 1_000_000_000);
+    time::delay_ns(REBOOT_AFTER_S * 1_000_000_000);
     power::reboot_now()
 }
 
@@ -129,6 +129,12 @@ pub fn backtrace(rip: u64, mut rbp: u64, mut each: impl FnMut(u64)) {
             return;
         }
         each(back);
+        if let Some(at) = entry::interrupted_frame(back, rbp)
+            && at + core::mem::size_of::<Frame>() as u64 <= top
+        {
+            // SAFETY: within the stack, and built by the entry code.
+            each(unsafe { (*(at as *const Frame)).rip });
+        }
         if next <= rbp {
             return;
         }

@@ -58,7 +58,7 @@ pub fn reboot_now() -> ! {
 }
 
 fn pause() {
-    time::spin_ns(50_000_000);
+    time::delay_ns(50_000_000);
 }
 
 fn by_acpi() {
@@ -114,6 +114,6 @@ pub fn acpi_sleep(pm1a_value: u16, pm1b_value: u16) -> bool {
             instr::outw(fadt.pm1b_cnt, pm1b_value);
         }
     }
-    time::spin_ns(1_000_000_000);
+    time::delay_ns(1_000_000_000);
     false
 }

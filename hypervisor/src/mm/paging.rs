@@ -12,8 +12,7 @@ use crate::boot::entry::BOOT_PML4;
 use crate::cpu::features;
 use crate::cpu::instr::{invlpg, write_cr3};
 use crate::layout::{
-    DIRECT_MAP, FIRST_SLOT, FRAME_TABLE, IMAGE_OFFSET, LAST_SLOT, M2P_GUEST, M2P_RW, MMIO_BASE, PAGE,
-    PERCPU_BASE,
+    DIRECT_MAP, FIRST_SLOT, IMAGE_OFFSET, LAST_SLOT, M2P_GUEST, MMIO_BASE, PAGE, PERCPU_BASE,
 };
 use crate::mm::{need_pages, phys_to_virt, take_pages, virt_to_phys};
 
@@ -184,9 +183,4 @@ fn get(table: u64, slot: usize) -> u64 {
 fn set(table: u64, slot: usize, entry: u64) {
     // SAFETY: as in `get`; callers map only memory that is the hypervisor's to use at that address.
     unsafe { ((phys_to_virt(table) as *mut u64).add(slot)).write_volatile(entry) }
-}
-
-/// Whether `va` is within the tables over all frames (used to name a wild access).
-pub fn is_frame_table(va: u64) -> bool {
-    (FRAME_TABLE..DIRECT_MAP).contains(&va) || (M2P_RW..IMAGE_OFFSET).contains(&va)
 }

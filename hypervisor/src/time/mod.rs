@@ -131,6 +131,14 @@ pub fn spin_ns(ns: u64) {
     }
 }
 
+/// Waits `ns` for nobody, on a machine that is about to end.
+pub fn delay_ns(ns: u64) {
+    let until = now_ns() + ns;
+    while SCALE.is_completed() && now_ns() < until {
+        core::hint::spin_loop();
+    }
+}
+
 /// Reports a backward step of `ticks` between two CPUs' TSCs.
 pub fn note_warp(ticks: u64) {
     MAX_WARP.fetch_max(ticks, Ordering::Relaxed);

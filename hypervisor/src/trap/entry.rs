@@ -25,6 +25,15 @@ pub fn stubs() -> u64 {
     &raw const trap_stubs as u64
 }
 
+/// The frame of an interrupted hypervisor, if `back` is where the handler whose frame pointer is `rbp` returns to.
+pub fn interrupted_frame(back: u64, rbp: u64) -> Option<u64> {
+    unsafe extern "C" {
+        static trap_return: u8;
+    }
+    // The handler's frame: saved frame pointer, return address, a word of alignment.
+    (back == &raw const trap_return as u64).then_some(rbp + 24)
+}
+
 /// Assembly that pushes the general registers as [`Frame`](super::Frame) has them. AT&T syntax.
 #[macro_export]
 macro_rules! asm_push_regs {
@@ -96,6 +105,8 @@ trap_common:
     movq %rsp, %rdi
     subq $8, %rsp
     call {entry}
+    .globl trap_return
+trap_return:
     addq $8, %rsp
     "#,
     asm_pop_regs!(),
