@@ -5,9 +5,7 @@
 //! can reach, and what `XENMEM_exchange` must still find late in a machine's life.
 
 use super::bitmap::Bitmap;
-use super::proof::FreshFrame;
 use crate::ids::Mfn;
-use crate::machine::Frames;
 use crate::sync::{Mutex, relax};
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;
@@ -15,7 +13,7 @@ use arrayvec::ArrayVec;
 /// Largest order: 1 GiB.
 pub const MAX_ORDER: u32 = 18;
 const ORDERS: usize = MAX_ORDER as usize + 1;
-/// Frames scrubbed per call of [`FrameAllocator::scrub_some`], as an order.
+/// Frames scrubbed at a time, as an order.
 const SCRUB_ORDER: u32 = 4;
 /// First frames of the zones, in the order they are used up: above 4 GiB, above 16 MiB, the rest.
 const ZONES: [u64; 3] = [1 << 20, 1 << 12, 0];
@@ -49,6 +47,22 @@ pub struct Claimed {
     pub dirty: bool,
     /// Frames of the claim that it used up.
     pub claim_used: u64,
+}
+
+/// Free frames that are out for scrubbing.
+#[derive(Debug)]
+#[must_use = "the frames are lost unless they come back by `scrubbed`"]
+pub struct DirtyBlock {
+    pub first: Mfn,
+    order: u32,
+    /// Bit i: `first + i` is dirty.
+    pub dirty: u64,
+}
+
+impl DirtyBlock {
+    pub fn frames(&self) -> u64 {
+        1 << self.order
+    }
 }
 
 impl FrameAllocator {
@@ -160,18 +174,16 @@ impl FrameAllocator {
         inner.outstanding = inner.outstanding.saturating_sub(pages);
     }
 
-    /// Scrubs a few free frames; false when there was nothing to do. For idle CPUs.
-    pub fn scrub_some(&self, m: &impl Frames) -> bool {
-        let Some((mfn, order, dirty)) = self.inner.lock().take_dirty_block() else { return false };
-        for i in 0..1u64 << order {
-            if dirty >> i & 1 != 0 {
-                m.zero(&FreshFrame(Mfn(mfn + i)));
-            }
-        }
+    /// Takes a few dirty free frames out for scrubbing, still counted as free; [`Self::scrubbed`] brings them back.
+    pub fn take_to_scrub(&self) -> Option<DirtyBlock> {
+        self.inner.lock().take_dirty_block()
+    }
+
+    /// The frames of `block` are clean and may be allocated again.
+    pub fn scrubbed(&self, block: DirtyBlock) {
         let mut inner = self.inner.lock();
-        inner.scrubbing -= 1 << order;
-        inner.put(order, mfn);
-        true
+        inner.scrubbing -= block.frames();
+        inner.put(block.order, block.first.0);
     }
 
     /// Free frames, dirty ones included.
@@ -260,8 +272,7 @@ impl Inner {
         (0..=MAX_ORDER).map(|k| (k, frame >> k)).find(|&(k, i)| self.free[k as usize].contains(i))
     }
 
-    /// Takes a small block with dirty frames out: first frame, order, and a bit for each dirty frame.
-    fn take_dirty_block(&mut self) -> Option<(u64, u32, u64)> {
+    fn take_dirty_block(&mut self) -> Option<DirtyBlock> {
         let mut at = u64::MAX;
         // Marks of frames just allocated stay until their owner has looked; pass over them.
         let (frame, (k, i)) = loop {
@@ -286,7 +297,7 @@ impl Inner {
         let dirty = self.dirty.take_bits(start, 1 << order);
         self.dirty_pages -= u64::from(dirty.count_ones());
         self.scrubbing += 1 << order;
-        Some((start, order, dirty))
+        Some(DirtyBlock { first: Mfn(start), order, dirty })
     }
 }
 
@@ -402,6 +413,24 @@ mod tests {
         assert_eq!(a.take_dirty(Mfn(128), 128), u64::MAX);
         assert_eq!(a.take_dirty(Mfn(192), 2), 3);
         assert_eq!(a.take_dirty(Mfn(128), 128), 0);
+    }
+
+    #[test]
+    fn frames_out_for_scrubbing_count_as_free_and_come_back_clean() {
+        let a = FrameAllocator::new(64);
+        a.free_range(Mfn(0), 32, false);
+        a.free_range(Mfn(32), 20, true);
+        let mut scrubbed = BTreeSet::new();
+        while let Some(block) = a.take_to_scrub() {
+            assert_eq!(a.free_pages(), 52);
+            scrubbed
+                .extend((0..block.frames()).filter(|i| block.dirty >> i & 1 != 0).map(|i| block.first.0 + i));
+            a.scrubbed(block);
+        }
+        assert!(scrubbed.into_iter().eq(32..52));
+        assert_eq!(a.scrub_pages(), 0);
+        assert_eq!(a.alloc(5, u64::MAX), Some((Mfn(0), false)));
+        assert_eq!(a.alloc(4, u64::MAX), Some((Mfn(32), false)));
     }
 
     #[test]

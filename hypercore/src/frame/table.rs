@@ -108,10 +108,15 @@ impl FrameTable {
     /// allocator. Call it before scrubbing and [`Self::assign`].
     pub fn settle_free(&self, m: &impl Cpus, start: Mfn, count: u64) {
         let mut newest: Option<(CpuMask, u32)> = None;
+        // Neighbours mostly lost their last users together.
+        let mut looked_at = None;
         let mut uncached = false;
         for mfn in start.0..start.0.saturating_add(count) {
             let Some((a, b)) = self.peek(Mfn(mfn)) else { break };
             uncached |= a.has(A::UNCACHED);
+            if looked_at.replace(b.union()) == Some(b.union()) {
+                continue;
+            }
             let stale = self.tlb.stale(&CpuMask::ALL, b.union());
             if newest.is_none_or(|(s, _)| stale.count() > s.count()) && !stale.is_empty() {
                 newest = Some((stale, b.union()));
@@ -176,6 +181,32 @@ impl FrameTable {
             self.owned[to.0 as usize].fetch_add(1, AcqRel);
         }
         ok
+    }
+
+    /// Takes a frame with exactly one reference (the allocation's) and no type from its owner: nobody's, then,
+    /// and free when the reference goes. `None`, with nothing changed, if it has other users.
+    pub(crate) fn withdraw(&'static self, mfn: Mfn, from: DomId) -> Option<FrameRef> {
+        let r = self.rec(mfn)?;
+        if B(r.b.load(Acquire)).count() != 0 {
+            return None;
+        }
+        let sticky = r.a.load(Acquire) & (A::FOREIGN | A::UNCACHED);
+        let old = A::new(from, FrameState::Domain, true, 1).0 | sticky;
+        let new = A::new(DomId::XEN, FrameState::Shared, false, 1).0 | sticky;
+        r.a.compare_exchange(old, new, AcqRel, Relaxed).ok()?;
+        self.owned[from.0 as usize].fetch_sub(1, AcqRel);
+        Some(FrameRef { table: self, mfn })
+    }
+
+    /// Undoes [`Self::withdraw`].
+    pub(crate) fn put_back(&'static self, f: FrameRef, owner: DomId) {
+        if let Some(r) = self.rec(f.mfn) {
+            let sticky = r.a.load(Acquire) & (A::FOREIGN | A::UNCACHED);
+            self.owned[owner.0 as usize].fetch_add(1, AcqRel);
+            r.a.store(A::new(owner, FrameState::Domain, true, 1).0 | sticky, Release);
+        }
+        // The allocation's count, now in the record.
+        core::mem::forget(f);
     }
 
     /// Frames `domain` owns now, those that only others' references keep alive included.

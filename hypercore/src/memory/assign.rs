@@ -1,0 +1,139 @@
+//! Giving frames to domains: taken from the allocator, flushed, scrubbed, counted, assigned.
+//!
+//! The order is the invariant: a frame is scrubbed after the last flush of its former owner's translations and
+//! before its new owner is written into its record.
+
+use crate::domain::Domain;
+use crate::frame::FrameTable;
+use crate::frame::proof::FreshFrame;
+use crate::frame::record::FrameState;
+use crate::guest;
+use crate::ids::Mfn;
+use crate::machine::Machine;
+use crate::xen::{Cx, HcResult, Xen};
+use abi::Errno;
+use abi::memory::MemoryReservation;
+use core::sync::atomic::Ordering::*;
+
+use super::REGION_ORDER;
+
+/// Flag of [`assign_pages`]: the caller overwrites the frames or trusts the domain with what is in them.
+pub const UNSCRUBBED: u32 = 1 << 0;
+
+/// Gives `dom` 2^`order` frames, naturally aligned and below `limit` (a frame number).
+/// E2BIG: more than it may have. ENOMEM: no such block. EINVAL: it is dying.
+/// Their machine-to-physical entries are the caller's to set.
+pub fn assign_pages<M: Machine>(
+    xen: &'static Xen<M>,
+    dom: &Domain,
+    order: u32,
+    limit: u64,
+    flags: u32,
+) -> Result<Mfn, Errno> {
+    let pages = 1u64 << order;
+    let mfn = take(xen.frames, dom, order, limit)?;
+    make_clean(xen, mfn, pages, flags & UNSCRUBBED == 0);
+    let mut holdings = dom.memory.holdings.lock();
+    holdings.pending -= pages;
+    if !dom.is_alive() {
+        drop(holdings);
+        xen.frames.alloc.free_range(mfn, pages, flags & UNSCRUBBED != 0);
+        return Err(Errno::EINVAL);
+    }
+    assign_block(xen.frames, dom, mfn, pages);
+    Ok(mfn)
+}
+
+/// Writes the owner into the records of frames that are clean. Under the domain's holdings lock, after a look at
+/// whether it is alive: teardown takes the lock once and then knows all frames there will ever be.
+pub(super) fn assign_block(frames: &'static FrameTable, dom: &Domain, mfn: Mfn, pages: u64) {
+    for i in 0..pages {
+        frames.assign(Mfn(mfn.0 + i), dom.id, FrameState::Domain);
+    }
+}
+
+/// Takes a block for `dom` from the allocator, within what it may have and off its claim. The frames are
+/// counted as pending.
+fn take(frames: &'static FrameTable, dom: &Domain, order: u32, limit: u64) -> Result<Mfn, Errno> {
+    let pages = 1u64 << order;
+    let mut holdings = dom.memory.holdings.lock();
+    let has = u64::from(frames.owned(dom.id)) + holdings.pending;
+    if has + pages > u64::from(dom.memory.max_pages()) {
+        return Err(Errno::E2BIG);
+    }
+    let claim = dom.memory.claim.load(Relaxed);
+    let got = frames.alloc.alloc_claimed(order, limit, claim).ok_or(Errno::ENOMEM)?;
+    let first = got.mfn.0 >> REGION_ORDER;
+    let last = (got.mfn.0 + pages - 1) >> REGION_ORDER;
+    for region in first..=last {
+        if let Err(e) = holdings.note(region) {
+            frames.alloc.free_range(got.mfn, pages, false);
+            return Err(e);
+        }
+    }
+    dom.memory.claim.store(claim - got.claim_used, Relaxed);
+    holdings.pending += pages;
+    Ok(got.mfn)
+}
+
+/// Takes a block from the allocator for an exchange, outside any account.
+pub(super) fn take_uncounted(frames: &'static FrameTable, order: u32, limit: u64) -> Option<Mfn> {
+    frames.alloc.alloc_claimed(order, limit, 0).map(|got| got.mfn)
+}
+
+/// Flushes what may still reach the frames of a block just allocated and, with `scrub`, zeroes the dirty ones.
+pub(super) fn make_clean<M: Machine>(xen: &'static Xen<M>, mfn: Mfn, pages: u64, scrub: bool) {
+    xen.frames.settle_free(&xen.m, mfn, pages);
+    for first in (0..pages).step_by(64) {
+        let mut dirty = xen.frames.alloc.take_dirty(Mfn(mfn.0 + first), pages - first);
+        while scrub && dirty != 0 {
+            let i = u64::from(dirty.trailing_zeros());
+            dirty &= dirty - 1;
+            xen.m.zero(&FreshFrame(Mfn(mfn.0 + first + i)));
+        }
+    }
+}
+
+/// Scrubs a few free frames; false when there was nothing to do. For idle CPUs.
+pub fn scrub_some<M: Machine>(xen: &'static Xen<M>) -> bool {
+    let Some(block) = xen.frames.alloc.take_to_scrub() else { return false };
+    xen.frames.settle_free(&xen.m, block.first, block.frames());
+    for i in (0..block.frames()).filter(|i| block.dirty >> i & 1 != 0) {
+        xen.m.zero(&FreshFrame(Mfn(block.first.0 + i)));
+    }
+    xen.frames.alloc.scrubbed(block);
+    true
+}
+
+/// `XENMEM_claim_pages`: promises a domain that it can grow to so many frames; 0 ends the promise.
+pub(super) fn claim_pages<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    let r: MemoryReservation = guest::read(&cx.xen.m, arg)?;
+    if !r.extent_start.is_null() || r.extent_order != 0 || r.mem_flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let dom = cx.domain(r.domid)?;
+    cx.must_be_privileged()?;
+    set_claim(cx.xen.frames, &dom, r.nr_extents)?;
+    Ok(0)
+}
+
+/// Sets the claim so that the domain can grow to `pages`. EINVAL: not more than it has, more than it may have,
+/// or it has a claim. ENOMEM: so much is not there.
+pub fn set_claim(frames: &'static FrameTable, dom: &Domain, pages: u64) -> Result<(), Errno> {
+    let holdings = dom.memory.holdings.lock();
+    let claim = dom.memory.claim.load(Relaxed);
+    if pages == 0 {
+        frames.alloc.unclaim(claim);
+        dom.memory.claim.store(0, Relaxed);
+        return Ok(());
+    }
+    let has = u64::from(frames.owned(dom.id)) + holdings.pending;
+    if claim != 0 || !dom.is_alive() || pages <= has || pages > u64::from(dom.memory.max_pages()) {
+        return Err(Errno::EINVAL);
+    }
+    if !frames.alloc.claim(pages - has) {
+        return Err(Errno::ENOMEM);
+    }
+    dom.memory.claim.store(pages - has, Relaxed);
+    Ok(())
+}

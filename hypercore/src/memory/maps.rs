@@ -1,0 +1,98 @@
+//! What `memory_op` tells about memory: the machine's map, a domain's map, the machine-to-physical table.
+
+use crate::domain::Domain;
+use crate::guest;
+use crate::machine::Machine;
+use crate::xen::{Cx, HcResult, Xen};
+use abi::Errno;
+use abi::arch_x86::{ArchSharedInfo, MACH2PHYS_NR_ENTRIES, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START};
+use abi::memory::*;
+use abi::xen::SharedInfo;
+use alloc::vec::Vec;
+use core::mem::offset_of;
+
+/// Most entries a domain's memory map may have.
+const MAX_MAP: u32 = 1024;
+
+/// Highest guest frame number in use, as the guest itself says in its shared_info.
+pub(super) fn maximum_gpfn<M: Machine>(xen: &Xen<M>, dom: &Domain) -> u64 {
+    const AT: usize = offset_of!(SharedInfo, arch) + offset_of!(ArchSharedInfo, max_pfn);
+    xen.m.load(&dom.shared_info, AT).saturating_sub(1)
+}
+
+/// `XENMEM_memory_map`: the map a tool set for the caller. ENOSYS: none.
+pub(super) fn memory_map<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    let mut map: MemoryMap = guest::read(&cx.xen.m, arg)?;
+    let entries = cx.dom.memory.map.lock();
+    let entries = entries.as_deref().ok_or(Errno::ENOSYS)?;
+    let shown = &entries[..entries.len().min(map.nr_entries as usize)];
+    guest::write_bytes(&cx.xen.m, map.buffer.addr(), zerocopy::IntoBytes::as_bytes(shown))?;
+    map.nr_entries = shown.len() as u32;
+    guest::write(&cx.xen.m, arg, &map)?;
+    Ok(0)
+}
+
+/// `XENMEM_set_memory_map`: what [`memory_map`] answers from now on.
+pub(super) fn set_memory_map<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    let f: ForeignMemoryMap = guest::read(&cx.xen.m, arg)?;
+    if f.map.nr_entries > MAX_MAP {
+        return Err(Errno::EINVAL.into());
+    }
+    let dom = cx.domain_for_control(f.domid)?;
+    let n = f.map.nr_entries as usize;
+    let mut entries = Vec::new();
+    entries.try_reserve_exact(n).map_err(|_| Errno::ENOMEM)?;
+    entries.resize(n, E820Entry::default());
+    guest::read_bytes(&cx.xen.m, f.map.buffer.addr(), zerocopy::IntoBytes::as_mut_bytes(&mut entries[..]))?;
+    let old = dom.memory.map.lock().replace(entries);
+    drop(old);
+    Ok(0)
+}
+
+/// `XENMEM_machine_memory_map`: the firmware's map, for the first domain. EINVAL: the buffer is too short.
+pub(super) fn machine_memory_map<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    cx.must_be_privileged()?;
+    let mut map: MemoryMap = guest::read(&cx.xen.m, arg)?;
+    let e820 = &cx.xen.host.e820;
+    if (map.nr_entries as usize) < e820.len() {
+        return Err(Errno::EINVAL.into());
+    }
+    for (i, &(addr, size, type_)) in (0..).zip(e820) {
+        guest::write_at(&cx.xen.m, map.buffer.addr(), i, &E820Entry { addr, size, type_ })?;
+    }
+    map.nr_entries = e820.len() as u32;
+    guest::write(&cx.xen.m, arg, &map)?;
+    Ok(0)
+}
+
+/// `XENMEM_machphys_mapping`: where guests see the machine-to-physical table.
+pub(super) fn machphys_mapping<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    let map = MachphysMapping {
+        v_start: MACH2PHYS_VIRT_START,
+        v_end: MACH2PHYS_VIRT_END,
+        max_mfn: MACH2PHYS_NR_ENTRIES - 1,
+    };
+    guest::write(&cx.xen.m, arg, &map)?;
+    Ok(0)
+}
+
+/// `XENMEM_add_to_physmap`, `_batch`, `remove_from_physmap`: a PV guest's physmap is its own. EACCES for one that
+/// exists.
+pub(super) fn physmap<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    // Each of the three structures begins with the domain.
+    let d: MemoryDomain = guest::read(&cx.xen.m, arg)?;
+    cx.domain_for_control(d.domid)?;
+    Err(Errno::EACCES.into())
+}
+
+/// `XENMEM_reserved_device_memory_map`: regions that devices behind an IOMMU must see unmapped; without one there
+/// are none.
+pub(super) fn reserved_device_memory<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    let mut map: ReservedDeviceMemoryMap = guest::read(&cx.xen.m, arg)?;
+    if map.flags & !XENMEM_RDM_ALL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    map.nr_entries = 0;
+    guest::write(&cx.xen.m, arg, &map)?;
+    Ok(0)
+}

@@ -1,0 +1,109 @@
+//! `XENMEM_increase_reservation`, `decrease_reservation`, `populate_physmap`: one extent after the other; the
+//! answer is how many were done, so a refusal in the middle leaves the ones before it done.
+
+use super::{CMD_MASK, EXTENT_SHIFT, MAX_EXTENTS, assign_pages, frame_limit, max_order};
+use crate::domain::Domain;
+use crate::guest;
+use crate::ids::Mfn;
+use crate::machine::Machine;
+use crate::xen::{Cx, HcResult, Xen};
+use abi::Errno;
+use abi::memory::*;
+use abi::xen::HYPERVISOR_MEMORY_OP;
+use alloc::sync::Arc;
+
+/// Machine-to-physical entry of a frame without a guest frame number.
+pub(super) const INVALID_M2P: u64 = u64::MAX;
+
+/// The three calls. `start`: the first extent to do. A call that cannot begin answers `start`, as the header says:
+/// so many extents are done.
+pub(super) fn change<M: Machine>(cx: &mut Cx<'_, M>, op: u32, start: u64, arg: u64) -> HcResult {
+    let Ok(r) = guest::read::<_, MemoryReservation>(&cx.xen.m, arg) else { return Ok(start) };
+    if r.nr_extents > MAX_EXTENTS || start >= r.nr_extents {
+        return Ok(start);
+    }
+    let Ok(dom) = cx.domain(r.domid) else { return Ok(start) };
+    if dom.id != cx.dom.id {
+        cx.must_be_privileged()?;
+    }
+    if r.extent_order > max_order(cx) {
+        return Ok(start);
+    }
+    let Ok(limit) = frame_limit(r.mem_flags) else { return Ok(start) };
+    // Only a translated guest can be populated on demand.
+    if op == XENMEM_POPULATE_PHYSMAP && r.mem_flags & XENMEMF_POPULATE_ON_DEMAND != 0 {
+        return Ok(start);
+    }
+    let mut done = start;
+    while done < r.nr_extents {
+        if done != start && cx.xen.m.preempt_point() {
+            let cmd = u64::from(op) & CMD_MASK | done << EXTENT_SHIFT;
+            return cx.restart(HYPERVISOR_MEMORY_OP, [cmd, arg, 0, 0, 0, 0]);
+        }
+        let one = match op {
+            XENMEM_INCREASE_RESERVATION => increase(cx.xen, &dom, &r, done, limit),
+            XENMEM_DECREASE_RESERVATION => decrease(cx.xen, &dom, &r, done),
+            _ => populate(cx.xen, &dom, &r, done, limit),
+        };
+        if one.is_err() {
+            break;
+        }
+        done += 1;
+    }
+    Ok(done)
+}
+
+fn increase<M: Machine>(
+    xen: &'static Xen<M>,
+    dom: &Domain,
+    r: &MemoryReservation,
+    i: u64,
+    limit: u64,
+) -> Result<(), Errno> {
+    let mfn = assign_pages(xen, dom, r.extent_order, limit, 0)?;
+    for j in 0..1 << r.extent_order {
+        xen.m.set_m2p(Mfn(mfn.0 + j), INVALID_M2P);
+    }
+    if !r.extent_start.is_null() {
+        guest::write_at(&xen.m, r.extent_start.addr(), i, &mfn.0).map_err(|_| Errno::EFAULT)?;
+    }
+    Ok(())
+}
+
+fn populate<M: Machine>(
+    xen: &'static Xen<M>,
+    dom: &Domain,
+    r: &MemoryReservation,
+    i: u64,
+    limit: u64,
+) -> Result<(), Errno> {
+    let list = r.extent_start.addr();
+    let gpfn: u64 = guest::read_at(&xen.m, list, i).map_err(|_| Errno::EFAULT)?;
+    let mfn = assign_pages(xen, dom, r.extent_order, limit, 0)?;
+    for j in 0..1 << r.extent_order {
+        xen.m.set_m2p(Mfn(mfn.0 + j), gpfn.wrapping_add(j));
+    }
+    guest::write_at(&xen.m, list, i, &mfn.0).map_err(|_| Errno::EFAULT)
+}
+
+fn decrease<M: Machine>(
+    xen: &'static Xen<M>,
+    dom: &Arc<Domain>,
+    r: &MemoryReservation,
+    i: u64,
+) -> Result<(), Errno> {
+    let first: u64 = guest::read_at(&xen.m, r.extent_start.addr(), i).map_err(|_| Errno::EFAULT)?;
+    for j in 0..1 << r.extent_order {
+        release_page(xen, dom, Mfn(first.wrapping_add(j)))?;
+    }
+    Ok(())
+}
+
+/// Takes one frame back from its domain; it is free once nobody maps or pins it any more. EINVAL: not its own, or
+/// given back before.
+pub(crate) fn release_page<M: Machine>(xen: &'static Xen<M>, dom: &Domain, mfn: Mfn) -> Result<(), Errno> {
+    let held = xen.frames.unassign(mfn, dom.id).ok_or(Errno::EINVAL)?;
+    xen.m.set_m2p(mfn, INVALID_M2P);
+    drop(held);
+    Ok(())
+}
