@@ -1,4 +1,6 @@
 //! `bootimage IN OUT`: makes the multiboot image OUT from the linked hypervisor IN.
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

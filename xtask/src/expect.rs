@@ -176,6 +176,11 @@ impl Session {
         Ok(())
     }
 
+    /// Everything the console showed so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Connects this terminal with the machine until it ends or `quit` is typed.
     pub fn hand_over(mut self, quit: u8) -> Result<()> {
         let _raw = RawTerminal::enter()?;

@@ -144,9 +144,7 @@ pub fn machine(
             let dom0 = dom0_mib(mem_mib);
             Boot::Hypervisor {
                 image,
-                options: format!("console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem={dom0}M,max:{dom0}M {options}")
-                    .trim_end()
-                    .to_owned(),
+                options: hypervisor_options(dom0, options),
                 kernel: kernel.image.clone(),
                 kernel_args: format!("console=hvc0 earlyprintk=xen {kernel_args}").trim_end().to_owned(),
                 initrd: Some(initrd),
@@ -166,6 +164,12 @@ pub fn machine(
         icount: false,
         no_reboot: false,
     })
+}
+
+/// What every boot gives the hypervisor: console, full log, dom0's memory; then what was asked for.
+pub fn hypervisor_options(dom0_mib: u32, more: &str) -> String {
+    let options = "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all";
+    format!("{options} dom0_mem={dom0_mib}M,max:{dom0_mib}M {more}").trim_end().to_owned()
 }
 
 /// dom0's share of the machine's memory: what guests leave it, within reason.

@@ -4,6 +4,7 @@
 //! plain: `N passed, M failed`.
 
 mod boots;
+mod guests;
 mod host;
 mod licences;
 mod lints;
@@ -64,7 +65,7 @@ impl Stage {
 }
 
 pub fn test(env: &Env, args: &Args) -> Result<()> {
-    let mut stages = stages(args);
+    let mut stages = stages(env, args);
     stages.retain(|stage| stage.name.contains(&args.only));
     if args.list {
         stages.iter().for_each(|stage| println!("{}", stage.name));
@@ -103,12 +104,13 @@ pub fn test(env: &Env, args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn stages(args: &Args) -> Vec<Stage> {
+fn stages(env: &Env, args: &Args) -> Vec<Stage> {
     let hypervisor = args.hypervisor;
     match args.extent {
         Extent::Ci => {
             let mut stages = host::stages();
             stages.extend(miri::stage());
+            stages.extend(guests::stage(env));
             stages.extend(boots::ci(hypervisor));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
             stages
@@ -116,6 +118,7 @@ fn stages(args: &Args) -> Vec<Stage> {
         Extent::Full => {
             let mut stages = host::stages();
             stages.extend(miri::stage());
+            stages.extend(guests::stage(env));
             stages.extend(boots::full(hypervisor));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
             stages.push(demo_check(hypervisor, "6.12", QemuVersion::V10, Some("Skylake-Client-v4")));

@@ -1,0 +1,176 @@
+//! The tiny guest (`tests/guests`) on Debian's Xen and on Xenolith; their answers are compared line by line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use regex::Regex;
+
+use super::{Outcome, Stage};
+use crate::build;
+use crate::expect::Session;
+use crate::proc;
+use crate::qemu::{Boot, Console, Machine};
+use crate::run::{self, Hypervisor};
+use crate::setup::{self, Env, QemuVersion};
+
+const TARGET: &str = "x86_64-unknown-none";
+const LIMIT: Duration = Duration::from_secs(240);
+
+type Answers = BTreeMap<String, String>;
+
+/// A listed difference: Debian's answer and Xenolith's.
+struct Known {
+    debian: String,
+    xenolith: String,
+}
+
+pub fn stage(env: &Env) -> Option<Stage> {
+    env.root.join("tests/guests/Cargo.toml").exists().then(compare_hypervisors)
+}
+
+fn compare_hypervisors() -> Stage {
+    Stage::new("tiny guest: answers as on Debian's Xen", |env| {
+        let image = image(env)?;
+        let debian = answers(env, Hypervisor::Debian, &image)?;
+        let ours = answers(env, Hypervisor::Xenolith, &image)?;
+        let known = known(&fs::read_to_string(env.root.join("tests/guests/KNOWN_DIFFERENCES.md"))?)?;
+        let findings = compare(&debian, &ours, &known);
+        if !findings.is_empty() {
+            bail!("{} of {} checks differ:\n  {}", findings.len(), debian.len(), findings.join("\n  "));
+        }
+        println!("{} checks, {} known differences", debian.len(), known.len());
+        Ok(Outcome::Passed(debian.len() as u32))
+    })
+}
+
+fn image(env: &Env) -> Result<PathBuf> {
+    setup::rust_target(env, TARGET)?;
+    proc::run(env.cargo().args(["build", "--quiet", "--release", "-p", "guests", "--target", TARGET]))?;
+    let built = build::cargo_target(env)?.join(TARGET).join("release/tiny-guest");
+    if !built.is_file() {
+        bail!("{} was not built", built.display());
+    }
+    Ok(built)
+}
+
+/// Boots the tiny guest as dom0 and collects what it says.
+fn answers(env: &Env, hypervisor: Hypervisor, image: &Path) -> Result<Answers> {
+    let qemu = setup::qemu(env, QemuVersion::V10)?;
+    let debian = hypervisor == Hypervisor::Debian;
+    let machine = Machine {
+        cpu: qemu.default_cpu(debian).to_owned(),
+        smp: 2,
+        mem_mib: 1024,
+        boot: Boot::Hypervisor {
+            image: if debian { setup::debian_xen(env)? } else { build::build(env)?.elf },
+            options: run::hypervisor_options(256, ""),
+            kernel: image.to_owned(),
+            kernel_args: "group=all".into(),
+            initrd: None,
+        },
+        disks: Vec::new(),
+        keep: false,
+        gdb: false,
+        console: Console::Pipes,
+        log: None,
+        icount: false,
+        no_reboot: true,
+    };
+    let name = if debian { "tiny-guest-debian" } else { "tiny-guest-xenolith" };
+    let mut guest = Session::start(machine.command(&qemu)?, &env.log(name)?)?;
+    guest
+        .wait(r"TG (done)|(TG unexpected.*)", LIMIT)
+        .with_context(|| format!("on {hypervisor:?}"))
+        .and_then(
+            |found| {
+                if found[1].is_empty() { bail!("on {hypervisor:?}: {}", found[2]) } else { Ok(()) }
+            },
+        )?;
+    guest.wait_exit(LIMIT).with_context(|| format!("powering off on {hypervisor:?}"))?;
+    parse(guest.text())
+}
+
+fn parse(text: &str) -> Result<Answers> {
+    let line = Regex::new(r"(?m)TG ([a-z0-9_.-]+): (.*)$")?;
+    let mut answers = Answers::new();
+    for found in line.captures_iter(text) {
+        if answers.insert(found[1].to_owned(), found[2].trim().to_owned()).is_some() {
+            bail!("the tiny guest answered {} twice", &found[1]);
+        }
+    }
+    if answers.is_empty() {
+        bail!("the tiny guest answered nothing");
+    }
+    Ok(answers)
+}
+
+/// The rows of the table of known differences: check | Debian | Xenolith | reason | demonstration.
+fn known(markdown: &str) -> Result<BTreeMap<String, Known>> {
+    let mut rows = BTreeMap::new();
+    for line in markdown.lines() {
+        let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
+        let bare = |cell: &str| cell.trim_matches('`').to_owned();
+        if cells.len() < 4 || !cells[0].starts_with('`') {
+            continue;
+        }
+        if cells[3].is_empty() {
+            bail!("KNOWN_DIFFERENCES.md: {} has no reason", cells[0]);
+        }
+        rows.insert(bare(cells[0]), Known { debian: bare(cells[1]), xenolith: bare(cells[2]) });
+    }
+    Ok(rows)
+}
+
+fn compare(debian: &Answers, ours: &Answers, known: &BTreeMap<String, Known>) -> Vec<String> {
+    let names: BTreeSet<&String> = debian.keys().chain(ours.keys()).chain(known.keys()).collect();
+    let matches = |wanted: &str, answer: &str| wanted == "*" || wanted == answer;
+    let mut findings = Vec::new();
+    for name in names {
+        let (Some(theirs), Some(mine)) = (debian.get(name), ours.get(name)) else {
+            let side = if debian.contains_key(name) {
+                "only Debian's Xen answered"
+            } else if ours.contains_key(name) {
+                "only Xenolith answered"
+            } else {
+                "listed as a known difference, but asked by no check"
+            };
+            findings.push(format!("{name}: {side}"));
+            continue;
+        };
+        match known.get(name) {
+            None if theirs != mine => findings.push(format!("{name}: Debian `{theirs}`, Xenolith `{mine}`")),
+            Some(listed) if !matches(&listed.debian, theirs) || !matches(&listed.xenolith, mine) => {
+                findings.push(format!(
+                    "{name}: listed as Debian `{}`, Xenolith `{}`, but they answered `{theirs}` and `{mine}`",
+                    listed.debian, listed.xenolith
+                ));
+            }
+            Some(listed) if theirs == mine && listed.debian != "*" && listed.xenolith != "*" => {
+                findings.push(format!("{name}: listed as a difference, but both answered `{mine}`"));
+            }
+            _ => {}
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{compare, known, parse};
+
+    #[test]
+    fn differences_count_unless_listed_and_shown() {
+        let debian = parse("x\nTG mm.a: 0\nTG mm.b: -22\nTG mm.c: 1\nTG mm.d: 5\nTG done\n").unwrap();
+        let ours = parse("TG mm.a: 0\nTG mm.b: -1\nTG mm.c: 2\nTG mm.e: 5\n").unwrap();
+        let table = "| check | Debian | Xenolith | reason | demonstration |\n|---|---|---|---|---|\n\
+                     | `mm.c` | `1` | `2` | because | see |\n| `mm.a` | `0` | `1` | because | see |\n";
+        let found = compare(&debian, &ours, &known(table).unwrap());
+        let names: Vec<&str> = found.iter().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!(names, ["mm.a", "mm.b", "mm.d", "mm.e"]);
+        assert!(known("| `mm.c` | `1` | `2` | | |").is_err());
+        assert!(parse("nothing").is_err());
+    }
+}
