@@ -3,6 +3,8 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use hypercore::boot::acpi::{Cpu, Tables};
+use hypercore::cpumask::CpuMask;
+use hypercore::ids::CpuId;
 
 use crate::boot::trampoline;
 use crate::cpu::gdt::GdtPage;
@@ -163,44 +165,15 @@ fn warp_test() {
 
 // ---- calls ----
 
-/// The CPUs in a set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CpuMask(pub [u64; MAX_CPUS / 64]);
-
-impl CpuMask {
-    /// All that run.
-    pub fn online() -> Self {
-        let mut mask = CpuMask::default();
-        for cpu in 0..percpu::count() {
-            if percpu::shared(cpu).is_some_and(|s| s.online.load(Ordering::Acquire)) {
-                mask.insert(cpu);
-            }
+/// All CPUs that run.
+pub fn online() -> CpuMask {
+    let mut mask = CpuMask::EMPTY;
+    for cpu in 0..percpu::count() {
+        if percpu::shared(cpu).is_some_and(|s| s.online.load(Ordering::Acquire)) {
+            mask.insert(CpuId(cpu));
         }
-        mask
     }
-
-    /// Only `cpu`.
-    pub fn only(cpu: u32) -> Self {
-        let mut mask = CpuMask::default();
-        mask.insert(cpu);
-        mask
-    }
-
-    pub fn insert(&mut self, cpu: u32) {
-        self.0[cpu as usize / 64] |= 1 << (cpu % 64);
-    }
-
-    pub fn remove(&mut self, cpu: u32) {
-        self.0[cpu as usize / 64] &= !(1 << (cpu % 64));
-    }
-
-    pub fn contains(&self, cpu: u32) -> bool {
-        self.0[cpu as usize / 64] >> (cpu % 64) & 1 != 0
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..MAX_CPUS as u32).filter(|&c| self.contains(c))
-    }
+    mask
 }
 
 static CALL_LOCK: Mutex<()> = Mutex::new(());
@@ -211,19 +184,18 @@ static CALL_PENDING: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; 
 /// Runs `function(argument)` on every running CPU of `targets` and waits until all have; on this one too, if it is
 /// among them. Not from NMI, and not with a lock held that the function takes.
 pub fn call(targets: &CpuMask, function: fn(usize), argument: usize) {
-    let own = percpu::this().id;
-    let mut others = *targets;
+    let own = CpuId(percpu::this().id);
+    let mut others = targets.and(&online());
     others.remove(own);
-    {
+    if !others.is_empty() {
         let _lock = CALL_LOCK.lock();
         CALL_FUNCTION.store(function as usize, Ordering::Relaxed);
         CALL_ARGUMENT.store(argument, Ordering::Relaxed);
-        let online = CpuMask::online();
-        for (pending, (wanted, online)) in CALL_PENDING.iter().zip(others.0.into_iter().zip(online.0)) {
-            pending.store(wanted & online, Ordering::Release);
+        for cpu in others.iter() {
+            CALL_PENDING[cpu.0 as usize / 64].fetch_or(1 << (cpu.0 % 64), Ordering::Release);
         }
-        for cpu in others.iter().filter(|&c| online.contains(c)) {
-            apic::send_ipi(cpu, vector::CALL);
+        for cpu in others.iter() {
+            apic::send_ipi(cpu.0, vector::CALL);
         }
         while CALL_PENDING.iter().any(|p| p.load(Ordering::Acquire) != 0) {
             cpu::relax();

@@ -39,6 +39,7 @@ pub fn info() -> &'static BootInfo {
 /// First Rust code; `magic` and `info` are what the multiboot loader left in eax and ebx.
 extern "C" fn start(magic: u32, info: u32) -> ! {
     percpu::init_bsp();
+    hypercore::sync::set_relax_hook(crate::cpu::serve_others);
     idt::init();
     idt::load();
     // SAFETY: this is the only writer, and nobody reads yet.

@@ -8,9 +8,14 @@ pub mod instr;
 
 /// One turn of any wait: serves what other CPUs want from this one (flushes, calls), then pauses.
 pub fn relax() {
+    serve_others();
+    core::hint::spin_loop();
+}
+
+/// What [`relax`] does but for the pause.
+pub fn serve_others() {
     crate::hooks::serve_flush();
     crate::smp::serve_call();
-    core::hint::spin_loop();
 }
 
 /// Waits for an interrupt with interrupts on, and serves what comes. Returns with interrupts off.

@@ -140,6 +140,12 @@ pub fn map(mut va: u64, mut phys: u64, len: u64, flags: u64) -> Result<(), NoMem
     Ok(())
 }
 
+/// Makes the level-1 table at `table` translate the 2 MiB at `va`, which nothing maps yet.
+pub fn share_table(va: u64, table: u64) -> Result<(), NoMemory> {
+    set(table_for(va, 2)?, index(va, 2), table | PRESENT | WRITE | ACCESSED);
+    Ok(())
+}
+
 /// Takes the 4 KiB pages of `len` bytes at `va` out of the address space, on this CPU at once; other CPUs must
 /// not have used them.
 pub fn unmap(va: u64, len: u64) {

@@ -1,16 +1,17 @@
 //! The two tables that cover all frames: the frame table (16 bytes each, owned by `hypercore`) and the
 //! machine-to-physical table (8 bytes each, read by guests).
 //!
-//! Both are mapped only where there is RAM: the frame table page by page, the machine-to-physical table in
-//! 2 MiB pieces (one for each GiB), because `XENMEM_machphys_mfn_list` counts in these.
+//! Both take memory only where there is RAM: the frame table page by page (holes show zeros), the
+//! machine-to-physical table in 2 MiB pieces (one for each GiB; none for holes), because
+//! `XENMEM_machphys_mfn_list` counts in these.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hypercore::boot::ranges::RangeSet;
+use hypercore::frame::FrameRecord;
 
 use crate::layout::{FRAME_RECORD, FRAME_TABLE, M2P_GUEST, M2P_RW, MAX_CPUS, PAGE};
 use crate::mm::{need_pages, paging, phys_to_virt, ram};
-use crate::sync::Once;
 
 const CHUNK: u64 = 2 << 20;
 /// Frames that one piece of the machine-to-physical table covers.
@@ -44,7 +45,12 @@ pub fn init() {
             at += size;
         }
     }
-    note_record_pages(&records);
+    let zeros = need_pages(1, 1);
+    let (mut shared_table, mut covered) = (None, 0);
+    for r in records.iter() {
+        fill_hole(covered, r.start, zeros, &mut shared_table);
+        covered = r.end;
+    }
 }
 
 fn add_m2p_chunk(chunk: u64) {
@@ -84,27 +90,34 @@ pub fn set_m2p(mfn: u64, pfn: u64) {
     }
 }
 
-/// A bit for each page of the frame table that is mapped.
-static RECORD_PAGES: Once<&'static [u64]> = Once::new();
-
-/// Address of the frame table's record of `mfn`, or `None` where no record is mapped.
-///
-/// A record is mapped exactly where it shares a page of the table with a frame of RAM.
-#[inline]
-pub fn frame_record(mfn: u64) -> Option<*mut u8> {
-    let page = mfn / (PAGE / FRAME_RECORD);
-    let word = RECORD_PAGES.get()?.get((page / 64) as usize)?;
-    (word >> (page % 64) & 1 != 0).then(|| (FRAME_TABLE + mfn * FRAME_RECORD) as *mut u8)
+/// The records of all frames below [`max_mfn`](crate::mm::max_mfn). Those of holes between RAM read as zero (reserved)
+/// and cannot be written.
+pub fn frame_records() -> &'static [FrameRecord] {
+    const { assert!(size_of::<FrameRecord>() as u64 == FRAME_RECORD) };
+    // SAFETY: `init` has mapped all of it, for ever; the records are atomics, and zero is a valid one.
+    unsafe { core::slice::from_raw_parts(FRAME_TABLE as *const FrameRecord, crate::mm::max_mfn() as usize) }
 }
 
-fn note_record_pages(records: &RangeSet<256>) {
-    let bits = records.iter().last().map_or(0, |r| r.end / PAGE);
-    let words = bits.div_ceil(64);
-    let place = phys_to_virt(need_pages((words * 8).div_ceil(PAGE), 1)) as *mut u64;
-    // SAFETY: the pages were just taken, are zero, and serve nothing else; the slice becomes shared below.
-    let map = unsafe { core::slice::from_raw_parts_mut(place, words as usize) };
-    for page in records.iter().flat_map(|r| r.start / PAGE..r.end / PAGE) {
-        map[(page / 64) as usize] |= 1 << (page % 64);
+/// Maps the part of the frame table between `start` and `end` (its own offsets) to one page of zeros, read-only;
+/// whole pieces of 2 MiB share a level-1 table as well.
+fn fill_hole(start: u64, end: u64, zeros: u64, shared_table: &mut Option<u64>) {
+    let mut at = start;
+    while at < end {
+        if at.is_multiple_of(CHUNK) && end - at >= CHUNK {
+            let table = *shared_table.get_or_insert_with(|| {
+                let table = need_pages(1, 1);
+                // SAFETY: the page was just taken; 512 entries fill it.
+                unsafe {
+                    let entries = phys_to_virt(table) as *mut u64;
+                    (0..512).for_each(|i| entries.add(i).write(zeros | paging::READ_ONLY));
+                }
+                table
+            });
+            paging::share_table(FRAME_TABLE + at, table).expect("boot");
+            at += CHUNK;
+        } else {
+            paging::map(FRAME_TABLE + at, zeros, PAGE, paging::READ_ONLY).expect("boot");
+            at += PAGE;
+        }
     }
-    RECORD_PAGES.call_once(|| map);
 }
