@@ -6,6 +6,8 @@
 use crate::cpumask::CpuMask;
 use crate::frame::{CanRead, CanWrite};
 use crate::ids::{CpuId, Irq, Mfn};
+use crate::io::pci::Bdf;
+use abi::Errno;
 
 /// Access to the contents of machine frames. Every method takes a proof that the caller may touch the frame.
 /// Offsets are bytes within the frame; words are 8 bytes and aligned (an implementation may panic otherwise:
@@ -88,8 +90,57 @@ pub trait Cpus {
     fn irq_eoi(&self, irq: Irq);
 }
 
-/// All three, plus a place for text.
-pub trait Machine: Frames + GuestVa + Cpus + Send + Sync + 'static {
+/// How a pin tells of an interrupt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trigger {
+    Edge,
+    Level,
+}
+
+/// Which voltage means *active*.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Polarity {
+    High,
+    Low,
+}
+
+/// Devices, which dom0 drives and the hypervisor guards. What may be touched is decided by [`crate::io`].
+pub trait Devices {
+    /// IN and OUT of 1, 2 or 4 bytes.
+    fn port_read(&self, port: u16, bytes: u8) -> u32;
+    fn port_write(&self, port: u16, bytes: u8, value: u32);
+    /// CMOS register `index`; index and data are accessed under one lock.
+    fn cmos_read(&self, index: u8) -> u8;
+    fn cmos_write(&self, index: u8, value: u8);
+    /// PCI configuration space: 1, 2 or 4 bytes at `reg` (ones where there is no device).
+    fn pci_cfg_read(&self, bdf: Bdf, reg: u16, bytes: u8) -> u32;
+    fn pci_cfg_write(&self, bdf: Bdf, reg: u16, bytes: u8, value: u32);
+    /// Dom0 found this memory-mapped configuration window reserved; EINVAL if the firmware does not list it.
+    fn pci_mmcfg(&self, address: u64, segment: u16, first_bus: u8, last_bus: u8) -> Result<(), Errno>;
+    /// Writes a device register; `None` if it cannot be mapped.
+    fn mmio_write32(&self, phys: u64, value: u32) -> Option<()>;
+    fn nr_gsis(&self) -> u32;
+    fn gsi_exists(&self, gsi: u32) -> bool;
+    /// How dom0 says a pin is wired; EBUSY once it is in use.
+    fn gsi_setup(&self, irq: Irq, trigger: Trigger, polarity: Polarity) -> Result<(), Errno>;
+    fn gsi_trigger(&self, irq: Irq) -> Trigger;
+    /// Register `reg` of the IOAPIC at `base`.
+    fn ioapic_read(&self, base: u64, reg: u32) -> Option<u32>;
+    /// Routes an interrupt to `cpu`, masked.
+    fn irq_start_gsi(&self, irq: Irq, cpu: CpuId) -> Result<(), Errno>;
+    fn irq_start_msi(&self, irq: Irq, cpu: CpuId) -> Result<(), Errno>;
+    fn irq_stop(&self, irq: Irq);
+    /// Sends a started interrupt to `cpu`; a message's device must then be told its new [`Self::msi_message`].
+    fn irq_set_affinity(&self, irq: Irq, cpu: CpuId) -> Result<(), Errno>;
+    /// A number for a message-signalled interrupt.
+    fn msi_alloc(&self) -> Option<Irq>;
+    fn msi_free(&self, irq: Irq);
+    /// Address and data that raise a started one.
+    fn msi_message(&self, irq: Irq) -> Option<(u64, u32)>;
+}
+
+/// All of them, plus a place for text.
+pub trait Machine: Frames + GuestVa + Cpus + Devices + Send + Sync + 'static {
     /// One line for the hypervisor's log; `level` as [`crate::log::Level`].
     fn log(&self, level: crate::log::Level, line: core::fmt::Arguments<'_>);
 }

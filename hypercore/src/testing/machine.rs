@@ -59,6 +59,7 @@ pub struct HostMachine {
     /// Every n-th `preempt_point` says yes; 0: none.
     pub preempt_every: AtomicU32,
     preempt_count: AtomicU32,
+    pub devices: super::devices::HostDevices,
     /// Shoot-downs do nothing while this is set: for tests that must see a stale translation.
     pub lose_flushes: core::sync::atomic::AtomicBool,
 }
@@ -79,6 +80,7 @@ impl HostMachine {
             log: Mutex::default(),
             preempt_every: AtomicU32::new(0),
             preempt_count: AtomicU32::new(0),
+            devices: Default::default(),
             lose_flushes: core::sync::atomic::AtomicBool::new(false),
         }
     }

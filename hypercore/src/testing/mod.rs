@@ -7,6 +7,7 @@
 //!
 //! A thread chooses which simulated CPU it is with [`machine::set_cpu`].
 
+pub mod devices;
 pub mod machine;
 pub mod scratch;
 pub mod world;

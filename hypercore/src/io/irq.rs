@@ -1,0 +1,225 @@
+//! Physical interrupts and the guests' names for them.
+//!
+//! A guest knows an interrupt by its PIRQ: for dom0's pins the GSI's own number, for messages a number above.
+//! `PHYSDEVOP_map_pirq` makes the connection, `EVTCHNOP_bind_pirq` gives it a port and lets it fire.
+//! A pin whose level stays up is held masked by the platform from its arrival until the guest's EOI.
+
+use super::msi::{self, MsiKind};
+use super::pci::Bdf;
+use crate::domain::Domain;
+use crate::ids::{CpuId, DomId, Irq, Port, VcpuId};
+use crate::machine::{Cpus, Devices, Machine};
+use crate::sync::Mutex;
+use crate::xen::Xen;
+use abi::Errno;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// A device's vector behind a PIRQ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MsiSource {
+    pub bdf: Bdf,
+    pub entry: u32,
+    pub kind: MsiKind,
+}
+
+/// One PIRQ of a domain.
+#[derive(Clone, Copy, Debug)]
+pub struct Pirq {
+    pub irq: Irq,
+    pub msi: Option<MsiSource>,
+    /// Port it is bound to.
+    pub port: Option<Port>,
+    /// The guest has to say EOI after each.
+    pub needs_eoi: bool,
+    /// Delivered, not ended yet.
+    pub in_service: bool,
+}
+
+/// A domain's PIRQs.
+#[derive(Default)]
+pub struct DomainPirqs {
+    map: BTreeMap<u32, Pirq>,
+}
+
+impl DomainPirqs {
+    pub const fn new() -> Self {
+        Self { map: BTreeMap::new() }
+    }
+    pub fn get(&self, pirq: u32) -> Option<Pirq> {
+        self.map.get(&pirq).copied()
+    }
+    pub fn get_mut(&mut self, pirq: u32) -> Option<&mut Pirq> {
+        self.map.get_mut(&pirq)
+    }
+    pub fn insert(&mut self, pirq: u32, p: Pirq) {
+        self.map.insert(pirq, p);
+    }
+    pub fn remove(&mut self, pirq: u32) -> Option<Pirq> {
+        self.map.remove(&pirq)
+    }
+    pub fn numbers(&self) -> Vec<u32> {
+        self.map.keys().copied().collect()
+    }
+    /// PIRQ of this device vector.
+    pub fn find_msi(&self, bdf: Bdf, entry: u32) -> Option<u32> {
+        self.map
+            .iter()
+            .find(|(_, p)| p.msi.is_some_and(|m| m.bdf == bdf && m.entry == entry))
+            .map(|(n, _)| *n)
+    }
+    /// A number at or above `from` that is not in use.
+    pub fn free_number(&self, from: u32, limit: u32) -> Option<u32> {
+        (from..limit).find(|n| !self.map.contains_key(n))
+    }
+}
+
+/// Who gets each physical interrupt: (domain, its PIRQ).
+pub struct Irqs {
+    bound: Mutex<BTreeMap<Irq, (Arc<Domain>, u32)>>,
+}
+
+impl Default for Irqs {
+    fn default() -> Self {
+        Self { bound: Mutex::new(BTreeMap::new()) }
+    }
+}
+
+impl Irqs {
+    pub fn owner(&self, irq: Irq) -> Option<(DomId, u32)> {
+        self.bound.lock().get(&irq).map(|(d, p)| (d.id, *p))
+    }
+}
+
+/// Interrupt `irq` arrived on this CPU. Called with interrupts off and no lock held.
+pub fn irq_fired<M: Machine>(xen: &'static Xen<M>, irq: Irq) {
+    let Some((dom, pirq)) = xen.irqs.bound.lock().get(&irq).map(|(d, p)| (d.clone(), *p)) else {
+        // Nobody's: a level would come back at once, so it stays masked.
+        xen.m.irq_mask(irq);
+        return;
+    };
+    if let Some(p) = dom.io.pirqs.lock().get_mut(pirq) {
+        p.in_service = true;
+    }
+    crate::event::send_pirq(xen, &dom, pirq);
+}
+
+/// Connects a mapped PIRQ to `port` and lets it through (`EVTCHNOP_bind_pirq`). EBUSY: another domain has the
+/// interrupt. Sharing between domains is not offered, whether or not the guest would.
+pub fn pirq_bind<M: Machine>(
+    xen: &'static Xen<M>,
+    dom: &Arc<Domain>,
+    pirq: u32,
+    port: Port,
+    _share: bool,
+) -> Result<(), Errno> {
+    let p = {
+        let mut pirqs = dom.io.pirqs.lock();
+        let p = pirqs.get_mut(pirq).ok_or(Errno::EINVAL)?;
+        if p.port.is_some() {
+            return Err(Errno::EEXIST);
+        }
+        p.port = Some(port);
+        *p
+    };
+    let result = connect(xen, dom, pirq, &p);
+    if result.is_err()
+        && let Some(p) = dom.io.pirqs.lock().get_mut(pirq)
+    {
+        p.port = None;
+    }
+    result
+}
+
+fn connect<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32, p: &Pirq) -> Result<(), Errno> {
+    {
+        let mut bound = xen.irqs.bound.lock();
+        if bound.contains_key(&p.irq) {
+            return Err(Errno::EBUSY);
+        }
+        bound.insert(p.irq, (dom.clone(), pirq));
+    }
+    let cpu = CpuId(0);
+    let started = match p.msi {
+        None => xen.m.irq_start_gsi(p.irq, cpu),
+        Some(m) => xen.m.irq_start_msi(p.irq, cpu).and_then(|()| {
+            let (addr, data) = xen.m.msi_message(p.irq).ok_or(Errno::EINVAL)?;
+            msi::enable(xen, m.bdf, m.kind, addr, data)?;
+            msi::set_mask(xen, m.bdf, m.kind, false);
+            Ok(())
+        }),
+    };
+    if let Err(e) = started {
+        xen.irqs.bound.lock().remove(&p.irq);
+        return Err(e);
+    }
+    xen.m.irq_unmask(p.irq);
+    Ok(())
+}
+
+/// The port of a PIRQ closes: it fires no more.
+pub fn pirq_unbind<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32) {
+    let Some(p) = dom.io.pirqs.lock().get_mut(pirq).map(|p| {
+        p.port = None;
+        p.in_service = false;
+        *p
+    }) else {
+        return;
+    };
+    if let Some(m) = p.msi {
+        msi::disable(xen, m.bdf, m.kind);
+    }
+    xen.m.irq_mask(p.irq);
+    xen.m.irq_stop(p.irq);
+    xen.irqs.bound.lock().remove(&p.irq);
+}
+
+/// Events of the PIRQ go to `vcpu` from now on: the interrupt follows it to its CPU.
+pub fn pirq_set_vcpu<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32, vcpu: VcpuId) {
+    let found = dom.io.pirqs.lock().get(pirq);
+    let (Some(p), Some(v)) = (found, dom.vcpu(vcpu)) else { return };
+    if p.port.is_none() || xen.m.irq_set_affinity(p.irq, v.processor()).is_err() {
+        return;
+    }
+    if let (Some(s), Some((addr, data))) = (p.msi, xen.m.msi_message(p.irq)) {
+        // A device that cannot take the new message keeps the old one, whose vector is still ours.
+        let _ = msi::enable(xen, s.bdf, s.kind, addr, data);
+        msi::set_mask(xen, s.bdf, s.kind, false);
+    }
+}
+
+/// The guest is done with one arrival (`PHYSDEVOP_eoi`).
+pub fn pirq_eoi<M: Machine>(xen: &Xen<M>, dom: &Domain, pirq: u32) -> Result<(), Errno> {
+    let irq = {
+        let mut pirqs = dom.io.pirqs.lock();
+        let p = pirqs.get_mut(pirq).ok_or(Errno::EINVAL)?;
+        if p.port.is_none() {
+            return Err(Errno::EINVAL);
+        }
+        p.in_service = false;
+        p.irq
+    };
+    xen.m.irq_eoi(irq);
+    Ok(())
+}
+
+/// Undoes a mapping: unbinds it and gives a message's number back.
+pub fn unmap<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32) -> Result<(), Errno> {
+    let p = dom.io.pirqs.lock().get(pirq).ok_or(Errno::EINVAL)?;
+    if p.port.is_some() {
+        pirq_unbind(xen, dom, pirq);
+    }
+    dom.io.pirqs.lock().remove(pirq);
+    if p.msi.is_some() {
+        xen.m.msi_free(p.irq);
+    }
+    Ok(())
+}
+
+/// Releases every PIRQ of a dying domain.
+pub fn teardown<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>) {
+    for n in dom.io.pirqs.lock().numbers() {
+        let _ = unmap(xen, dom, n);
+    }
+}

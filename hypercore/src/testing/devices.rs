@@ -1,0 +1,102 @@
+//! Devices of the host machine: ports that remember, a configuration space, no real interrupts.
+
+use super::machine::HostMachine;
+use crate::ids::{CpuId, Irq};
+use crate::io::pci::Bdf;
+use crate::machine::{Devices, Polarity, Trigger};
+use abi::Errno;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::vec::Vec;
+
+/// GSIs there are.
+pub const NR_GSIS: u32 = 24;
+
+/// What tests see of devices.
+#[derive(Default)]
+pub struct HostDevices {
+    pub ports: Mutex<BTreeMap<u16, u32>>,
+    pub cmos: Mutex<BTreeMap<u8, u8>>,
+    /// Configuration bytes by device.
+    pub pci: Mutex<BTreeMap<Bdf, Vec<u8>>>,
+    pub mmio: Mutex<BTreeMap<u64, u32>>,
+    pub started: Mutex<BTreeMap<Irq, CpuId>>,
+    pub wiring: Mutex<BTreeMap<Irq, (Trigger, Polarity)>>,
+    pub msis: Mutex<Vec<Irq>>,
+}
+
+impl Devices for HostMachine {
+    fn port_read(&self, port: u16, bytes: u8) -> u32 {
+        let v = self.devices.ports.lock().unwrap().get(&port).copied().unwrap_or(0);
+        v & (u32::MAX >> (32 - 8 * u32::from(bytes)))
+    }
+    fn port_write(&self, port: u16, _bytes: u8, value: u32) {
+        self.devices.ports.lock().unwrap().insert(port, value);
+    }
+    fn cmos_read(&self, index: u8) -> u8 {
+        self.devices.cmos.lock().unwrap().get(&index).copied().unwrap_or(0)
+    }
+    fn cmos_write(&self, index: u8, value: u8) {
+        self.devices.cmos.lock().unwrap().insert(index, value);
+    }
+    fn pci_cfg_read(&self, bdf: Bdf, reg: u16, bytes: u8) -> u32 {
+        let pci = self.devices.pci.lock().unwrap();
+        let Some(space) = pci.get(&bdf) else { return u32::MAX >> (32 - 8 * u32::from(bytes)) };
+        (0..u32::from(bytes)).fold(0, |v, i| v | u32::from(space[reg as usize + i as usize]) << (8 * i))
+    }
+    fn pci_cfg_write(&self, bdf: Bdf, reg: u16, bytes: u8, value: u32) {
+        if let Some(space) = self.devices.pci.lock().unwrap().get_mut(&bdf) {
+            for i in 0..usize::from(bytes) {
+                space[reg as usize + i] = (value >> (8 * i)) as u8;
+            }
+        }
+    }
+    fn pci_mmcfg(&self, _address: u64, _segment: u16, _first: u8, _last: u8) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+    fn mmio_write32(&self, phys: u64, value: u32) -> Option<()> {
+        self.devices.mmio.lock().unwrap().insert(phys, value);
+        Some(())
+    }
+    fn nr_gsis(&self) -> u32 {
+        NR_GSIS
+    }
+    fn gsi_exists(&self, gsi: u32) -> bool {
+        gsi < NR_GSIS
+    }
+    fn gsi_setup(&self, irq: Irq, trigger: Trigger, polarity: Polarity) -> Result<(), Errno> {
+        self.devices.wiring.lock().unwrap().insert(irq, (trigger, polarity));
+        Ok(())
+    }
+    fn gsi_trigger(&self, irq: Irq) -> Trigger {
+        self.devices.wiring.lock().unwrap().get(&irq).map_or(Trigger::Edge, |w| w.0)
+    }
+    fn ioapic_read(&self, _base: u64, _reg: u32) -> Option<u32> {
+        None
+    }
+    fn irq_start_gsi(&self, irq: Irq, cpu: CpuId) -> Result<(), Errno> {
+        self.devices.started.lock().unwrap().insert(irq, cpu);
+        Ok(())
+    }
+    fn irq_start_msi(&self, irq: Irq, cpu: CpuId) -> Result<(), Errno> {
+        self.irq_start_gsi(irq, cpu)
+    }
+    fn irq_stop(&self, irq: Irq) {
+        self.devices.started.lock().unwrap().remove(&irq);
+    }
+    fn irq_set_affinity(&self, irq: Irq, cpu: CpuId) -> Result<(), Errno> {
+        self.irq_start_gsi(irq, cpu)
+    }
+    fn msi_alloc(&self) -> Option<Irq> {
+        let mut msis = self.devices.msis.lock().unwrap();
+        let irq = (NR_GSIS..256).map(Irq).find(|i| !msis.contains(i))?;
+        msis.push(irq);
+        Some(irq)
+    }
+    fn msi_free(&self, irq: Irq) {
+        self.devices.msis.lock().unwrap().retain(|i| *i != irq);
+    }
+    fn msi_message(&self, irq: Irq) -> Option<(u64, u32)> {
+        self.devices.started.lock().unwrap().get(&irq).map(|c| (0xfee0_0000 | u64::from(c.0) << 12, irq.0))
+    }
+}
