@@ -8,6 +8,14 @@ use abi::xen::*;
 /// Runs hypercall `nr` with `args` (RDI, RSI, RDX, R10, R8, R9).
 pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
     match nr {
+        HYPERVISOR_MMU_UPDATE => crate::mm::mmu_update(cx, args[0], args[1], args[2], args[3]),
+        HYPERVISOR_MMUEXT_OP => crate::mm::mmuext_op(cx, args[0], args[1], args[2], args[3]),
+        HYPERVISOR_UPDATE_VA_MAPPING => crate::mm::update_va_mapping(cx, args[0], args[1], args[2]),
+        HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN => {
+            crate::mm::update_va_mapping_otherdomain(cx, args[0], args[1], args[2], args[3])
+        }
+        HYPERVISOR_SET_GDT => crate::mm::desc::set_gdt(cx, args[0], args[1]),
+        HYPERVISOR_UPDATE_DESCRIPTOR => crate::mm::desc::update_descriptor(cx, args[0], args[1]),
         HYPERVISOR_MEMORY_OP => crate::memory::memory_op(cx, args[0], args[1]),
         HYPERVISOR_EVENT_CHANNEL_OP => crate::event::event_channel_op(cx, args[0], args[1]),
         HYPERVISOR_EVENT_CHANNEL_OP_COMPAT => crate::event::event_channel_op_compat(cx, args[0]),

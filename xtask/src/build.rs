@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::proc;
 use crate::setup::{self, Env};
@@ -15,9 +15,13 @@ pub struct Image {
     pub elf: PathBuf,
 }
 
+const TARGET: &str = "x86_64-unknown-none";
+
 pub fn build(env: &Env) -> Result<Image> {
+    setup::rust_target(env, TARGET)?;
     println!("build: the hypervisor");
-    let built = bare_metal(env, "hypervisor", "hypervisor")?;
+    proc::run(env.cargo().args(["build", "--quiet", "--release", "-p", "hypervisor", "--target", TARGET]))?;
+    let built = cargo_target(env)?.join(TARGET).join("release/hypervisor");
     let linked = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
 
     let dir = env.target.join("boot");
@@ -32,16 +36,6 @@ pub fn build(env: &Env) -> Result<Image> {
     gz.write_all(&image)?;
     gz.finish()?;
     Ok(Image { elf })
-}
-
-/// Builds a package for bare metal; answers its linked program.
-pub fn bare_metal(env: &Env, package: &str, program: &str) -> Result<PathBuf> {
-    proc::run(setup::bare_metal_cargo(env, "build")?.args(["--quiet", "--release", "-p", package]))?;
-    let built = cargo_target(env)?.join(setup::BARE_METAL).join("release").join(program);
-    if !built.is_file() {
-        bail!("{} was not built", built.display());
-    }
-    Ok(built)
 }
 
 /// Where cargo builds: `target/`, unless the environment or its configuration says otherwise.

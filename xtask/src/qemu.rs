@@ -61,9 +61,7 @@ impl Qemu {
         let at = |path: &str| self.root.join(path);
         let libs =
             ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|lib| at(lib).display().to_string());
-        // QEMU must not outlive us, however we end.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(at("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"));
+        let mut command = Command::new(at("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"));
         command.arg("--library-path").arg(libs.join(":")).arg(at("usr/bin/qemu-system-x86_64"));
         for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
             command.arg("-L").arg(at(data));

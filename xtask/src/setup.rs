@@ -142,10 +142,7 @@ pub fn first_file(dir: &Path, names: &[&str]) -> Result<PathBuf> {
         .with_context(|| format!("none of {} in {}", names.join(", "), dir.display()))
 }
 
-/// What the hypervisor and the tiny guests are built for.
-pub const BARE_METAL: &str = "x86_64-unknown-none";
-
-/// Makes sure a target of the Rust toolchain is there.
+/// The Rust targets: bare metal for the hypervisor, musl for static tools in images.
 pub fn rust_target(env: &Env, target: &str) -> Result<()> {
     let installed =
         proc::output(Command::new("rustup").args(["target", "list", "--installed"]).current_dir(&env.root));
@@ -156,47 +153,9 @@ pub fn rust_target(env: &Env, target: &str) -> Result<()> {
     proc::capture(Command::new("rustup").args(["target", "add", target]).current_dir(&env.root)).map(drop)
 }
 
-/// `cargo SUBCOMMAND` for bare metal. Where rustup cannot add the target, Debian's own compiler builds `core`
-/// and `alloc` from source.
-pub fn bare_metal_cargo(env: &Env, subcommand: &str) -> Result<Command> {
-    let Err(refused) = rust_target(env, BARE_METAL) else {
-        let mut cargo = env.cargo();
-        cargo.args([subcommand, "--target", BARE_METAL]);
-        return Ok(cargo);
-    };
-    println!(
-        "setup: no target from rustup ({}); using Debian's compiler",
-        refused.to_string().lines().next().unwrap_or("")
-    );
-    if !Path::new("/usr/lib/rustlib/src/rust/library/core").exists() || !proc::exists("ld.lld") {
-        install(&["rustc-web", "cargo-web", "rust-web-src", "lld"])?;
-    }
-    let mut cargo = Command::new("/usr/bin/cargo");
-    cargo.current_dir(&env.root).env_remove("RUSTUP_TOOLCHAIN").env("RUSTC", "/usr/bin/rustc");
-    cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_X86_64_UNKNOWN_NONE_LINKER", "ld.lld");
-    cargo.args([subcommand, "-Zbuild-std=core,alloc,compiler_builtins"]);
-    cargo.args(["-Zbuild-std-features=compiler-builtins-mem", "--target", BARE_METAL]);
-    Ok(cargo)
-}
-
-/// Installs Debian packages on this machine: only what cannot run unpacked.
-pub fn install(packages: &[&str]) -> Result<()> {
-    println!("setup: installing {} with apt-get", packages.join(" "));
-    let install = || -> Result<()> {
-        let mut command = proc::as_root("apt-get")?;
-        command.args(["-q", "install", "-y", "--no-install-recommends"]);
-        proc::capture(command.args(packages)).map(drop)
-    };
-    if install().is_err() {
-        proc::capture(proc::as_root("apt-get")?.arg("update"))?;
-        install()?;
-    }
-    Ok(())
-}
-
 /// Everything at once, so that later commands need no network.
 pub fn everything(env: &Env) -> Result<()> {
-    bare_metal_cargo(env, "build")?;
+    rust_target(env, "x86_64-unknown-none")?;
     rust_target(env, "x86_64-unknown-linux-musl")?;
     qemu(env, QemuVersion::V10)?;
     qemu(env, QemuVersion::V7)?;

@@ -68,6 +68,20 @@ impl FrameTable {
         self.get_if(mfn, |_| true)
     }
 
+    /// As [`Self::get`], also for a frame that its owner gave back and others' references keep: for ending
+    /// references, not for making new ones.
+    pub(crate) fn get_held(&'static self, mfn: Mfn, owner: DomId) -> Option<FrameRef> {
+        let r = self.rec(mfn)?;
+        let usable = |a: A| {
+            matches!(a.state(), FrameState::Domain | FrameState::Shared)
+                && a.owner() == owner
+                && a.count() != 0
+                && a.count() != A::COUNT
+        };
+        r.a.fetch_update(AcqRel, Relaxed, |a| usable(A(a)).then_some(a + 1)).ok()?;
+        Some(FrameRef { table: self, mfn })
+    }
+
     #[inline]
     fn get_if(&'static self, mfn: Mfn, ok: impl Fn(A) -> bool) -> Option<FrameRef> {
         let r = self.rec(mfn)?;

@@ -2,16 +2,19 @@
 //!
 //! - [`machine`]: [`HostMachine`], frames, a software page walk with a translation cache per CPU (so that a
 //!   missing flush shows), a clock, recorded kicks and flushes.
+//! - [`kernel`]: a guest's page tables and its hypercalls.
 //! - [`world`]: a small hypervisor around it, dom0 and PV guests with page tables.
 //! - [`scratch`]: guest addresses for hypercall arguments, without a guest.
 //!
 //! A thread chooses which simulated CPU it is with [`machine::set_cpu`].
 
 pub mod devices;
+pub mod kernel;
 pub mod machine;
 pub mod scratch;
 pub mod world;
 
+pub use kernel::Kernel;
 pub use machine::HostMachine;
 pub use scratch::Scratch;
 pub use world::{Guest, World};

@@ -108,6 +108,7 @@ impl Guest {
         let (mfn, _) = t.alloc.alloc(0, u64::MAX).expect("a free frame");
         t.settle_free(&self.xen.m, mfn, 1);
         crate::machine::Frames::zero(&self.xen.m, &crate::frame::proof::FreshFrame(mfn));
+        self.dom.memory.note_region(mfn).expect("memory for the region map");
         t.assign(mfn, self.dom.id, FrameState::Domain);
         mfn
     }

@@ -105,9 +105,7 @@ fn base(env: &Env, name: &str, packages: &str) -> Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
-    if !proc::exists("mmdebstrap") {
-        setup::install(&["mmdebstrap"])?;
-    }
+    install(&["mmdebstrap"])?;
     println!("setup: {name}: making a Debian {} root with mmdebstrap (half a minute or more)", apt::RELEASE);
     fs::create_dir_all(&dir)?;
     let part = path.with_extension("part.tar");
@@ -172,6 +170,25 @@ fn forget_older(dir: &Path, prefix: &str, suffix: &str) -> Result<()> {
         if name.starts_with(prefix) && name.ends_with(suffix) {
             fs::remove_file(path)?;
         }
+    }
+    Ok(())
+}
+
+/// Installs Debian packages on this machine, if their program is not there: only what cannot run unpacked.
+fn install(programs: &[&str]) -> Result<()> {
+    let missing: Vec<&&str> = programs.iter().filter(|program| !proc::exists(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("setup: installing {missing:?} with apt-get");
+    let install = || -> Result<()> {
+        let mut command = proc::as_root("apt-get")?;
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "--no-install-recommends"]);
+        proc::capture(command.args(&missing)).map(drop)
+    };
+    if install().is_err() {
+        proc::capture(proc::as_root("apt-get")?.arg("update"))?;
+        install()?;
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ use super::{Outcome, Stage, licences, lints};
 use crate::proc;
 use crate::setup::{self, Env};
 
+const BARE_METAL: &str = "x86_64-unknown-none";
+
 pub fn stages() -> Vec<Stage> {
     vec![
         Stage::new("fmt", |env| quiet(env.cargo().args(["fmt", "--all", "--check"]))),
@@ -15,8 +17,20 @@ pub fn stages() -> Vec<Stage> {
             quiet(env.cargo().args(["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]))
         }),
         Stage::new("clippy: hypervisor", |env| {
-            let mut cargo = setup::bare_metal_cargo(env, "clippy")?;
-            quiet(cargo.args(["--quiet", "-p", "hypervisor", "--", "-D", "warnings"]))
+            setup::rust_target(env, BARE_METAL)?;
+            let mut cargo = env.cargo();
+            cargo.args([
+                "clippy",
+                "--quiet",
+                "-p",
+                "hypervisor",
+                "--target",
+                BARE_METAL,
+                "--",
+                "-D",
+                "warnings",
+            ]);
+            quiet(&mut cargo)
         }),
         Stage::new("licences", |env| licences::check(env).map(Outcome::Passed)),
         Stage::new("lints", |env| lints::check(env).map(Outcome::Passed)),

@@ -1,0 +1,184 @@
+//! `mmu_update`, `update_va_mapping` and `update_va_mapping_otherdomain` (public header xen.h).
+
+use super::lock::TableLock;
+use super::types::get_writable;
+use super::update::set_entry;
+use super::{Fail, Pt, R, mmuext, walk};
+use crate::domain::Domain;
+use crate::guest;
+use crate::ids::{DomId, Mfn};
+use crate::machine::Machine;
+use crate::xen::{Cx, HcResult};
+use abi::Errno;
+use abi::xen::*;
+use alloc::sync::Arc;
+use x86::pte::Pte;
+
+/// The domains a foreign-domain argument names.
+pub(super) struct Foreign {
+    /// Owner of the tables.
+    pub tables: Arc<Domain>,
+    /// Owner of mapped frames, or [`DomId::IO`].
+    pub pages: DomId,
+    /// Whose right to device memory counts.
+    pub io_of: Arc<Domain>,
+}
+
+impl Foreign {
+    /// From the argument of `mmu_update`: pages in bits 0..16, tables + 1 (or 0: the caller's) in bits 16..32.
+    fn decode<M: Machine>(cx: &Cx<'_, M>, arg: u64) -> Result<Self, Errno> {
+        let (pages, tables) = (arg as u16, (arg >> 16) as u16);
+        let tables = match tables {
+            0 => cx.dom.clone(),
+            n => cx.domain_for_control(n - 1)?,
+        };
+        let (pages, io_of) = match DomId(pages) {
+            DomId::IO => (DomId::IO, cx.dom.clone()),
+            DomId::XEN => (DomId::XEN, cx.dom.clone()),
+            DomId(n) => {
+                let d = cx.domain_for_control(n)?;
+                (d.id, d)
+            }
+        };
+        if pages == DomId::XEN {
+            cx.must_be_privileged()?;
+        }
+        if !tables.is_alive() || (pages != tables.id && pages.is_real() && !io_of.is_alive()) {
+            return Err(Errno::ESRCH);
+        }
+        Ok(Self { tables, pages, io_of })
+    }
+
+    fn pt<'a, M: Machine>(&'a self, cx: &Cx<'a, M>) -> Pt<'a, M> {
+        Pt { xen: cx.xen, dom: &self.tables, page_owner: self.pages, io_of: &self.io_of }
+    }
+}
+
+/// Elements between two looks at whether others wait.
+const PREEMPT_EVERY: u32 = 16;
+
+/// A batch of page-table writes and M2P updates. Commits a prefix and stores its length at `pdone`.
+pub fn mmu_update<M: Machine>(
+    cx: &mut Cx<'_, M>,
+    ureqs: u64,
+    count: u64,
+    pdone: u64,
+    foreigndom: u64,
+) -> HcResult {
+    let (mut count, mut before) = (count as u32, 0u32);
+    if count & MMU_UPDATE_PREEMPTED != 0 {
+        count &= !MMU_UPDATE_PREEMPTED;
+        if pdone != 0 {
+            before = guest::read(&cx.xen.m, pdone)?;
+        }
+    }
+    let foreign = Foreign::decode(cx, foreigndom)?;
+    let mut done = 0;
+    let result = batch(cx, &foreign, ureqs, count, &mut done);
+    if pdone != 0 {
+        guest::write(&cx.xen.m, pdone, &before.wrapping_add(done))?;
+    }
+    match result {
+        Ok(()) => Ok(0),
+        Err(Fail::Errno(e)) => Err(e.into()),
+        Err(Fail::Again) => {
+            let rest = guest::element::<MmuUpdate>(ureqs, u64::from(done))?;
+            let left = u64::from((count - done) | MMU_UPDATE_PREEMPTED);
+            cx.restart(HYPERVISOR_MMU_UPDATE, [rest, left, pdone, foreigndom, 0, 0])
+        }
+    }
+}
+
+fn batch<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign, ureqs: u64, count: u32, done: &mut u32) -> R<()> {
+    let pt = foreign.pt(cx);
+    foreign.tables.mm.finish_deferred(cx.xen, foreign.tables.id)?;
+    // The table of the last write stays locked for the next one: batches walk tables in order.
+    let mut last: Option<TableLock<'_, M>> = None;
+    while *done < count {
+        if *done % PREEMPT_EVERY == PREEMPT_EVERY - 1 && cx.xen.m.preempt_point() {
+            return Err(Fail::Again);
+        }
+        let req: MmuUpdate = guest::read_at(&cx.xen.m, ureqs, u64::from(*done)).map_err(|_| Errno::EFAULT)?;
+        one(&pt, &mut last, &req)?;
+        *done += 1;
+    }
+    Ok(())
+}
+
+fn one<'a, M: Machine>(pt: &Pt<'a, M>, last: &mut Option<TableLock<'a, M>>, req: &MmuUpdate) -> R<()> {
+    let (cmd, ptr) = (req.ptr & 3, req.ptr & !3);
+    let mfn = Mfn(ptr >> 12);
+    if cmd == MMU_MACHPHYS_UPDATE {
+        let f = pt.xen.frames.get(mfn, pt.page_owner).ok_or(Errno::EINVAL)?;
+        pt.xen.m.set_m2p(f.mfn(), req.val);
+        return Ok(());
+    }
+    if ptr & 7 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let index = (ptr & 0xfff) as usize / 8;
+    let keep_ad = cmd == MMU_PT_UPDATE_PRESERVE_AD;
+    if last.as_ref().is_none_or(|l| l.mfn() != mfn) {
+        *last = None;
+        let f = pt.xen.frames.get(mfn, pt.dom.id).ok_or(Errno::EINVAL)?;
+        match TableLock::new(pt, f)? {
+            Ok(lock) => *last = Some(lock),
+            Err(f) => {
+                // Not a table: an ordinary write to memory the guest could write itself.
+                let w = get_writable(pt.xen, f)?;
+                pt.xen.m.store(&w, index * 8, req.val);
+                return Ok(());
+            }
+        }
+    }
+    match last {
+        Some(lock) => set_entry(pt, lock, index, Pte(req.val), keep_ad),
+        None => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// Writes the level-1 entry that maps `va`, then flushes as `flags` (`UVMF_*`) say.
+pub fn update_va_mapping<M: Machine>(cx: &mut Cx<'_, M>, va: u64, val: u64, flags: u64) -> HcResult {
+    let foreign = Foreign { tables: cx.dom.clone(), pages: cx.dom.id, io_of: cx.dom.clone() };
+    match update_va(cx, &foreign, va, val, flags) {
+        Ok(()) => Ok(0),
+        Err(Fail::Errno(e)) => Err(e.into()),
+        Err(Fail::Again) => cx.restart(HYPERVISOR_UPDATE_VA_MAPPING, [va, val, flags, 0, 0, 0]),
+    }
+}
+
+/// The same with a frame of another domain.
+pub fn update_va_mapping_otherdomain<M: Machine>(
+    cx: &mut Cx<'_, M>,
+    va: u64,
+    val: u64,
+    flags: u64,
+    domid: u64,
+) -> HcResult {
+    let foreign = Foreign::decode(cx, u64::from(domid as u16))?;
+    match update_va(cx, &foreign, va, val, flags) {
+        Ok(()) => Ok(0),
+        Err(Fail::Errno(e)) => Err(e.into()),
+        Err(Fail::Again) => {
+            cx.restart(HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN, [va, val, flags, domid, 0, 0])
+        }
+    }
+}
+
+fn update_va<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign, va: u64, val: u64, flags: u64) -> R<()> {
+    let pt = foreign.pt(cx);
+    cx.dom.mm.finish_deferred(cx.xen, cx.dom.id)?;
+    let root = cx.vcpu.mm.cr3_to_load(cx.vp.kernel_mode);
+    let (f, index) = walk::find_l1(cx.xen, cx.dom, root, va).ok_or(Errno::EINVAL)?;
+    let lock = TableLock::new(&pt, f)?.map_err(|_| Errno::EINVAL)?;
+    if lock.level() != 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    set_entry(&pt, &lock, index, Pte(val), false)?;
+    drop(lock);
+    match flags & UVMF_FLUSHTYPE_MASK {
+        UVMF_TLB_FLUSH => mmuext::flush_targets(cx, flags & !UVMF_FLUSHTYPE_MASK, None),
+        UVMF_INVLPG => mmuext::flush_targets(cx, flags & !UVMF_FLUSHTYPE_MASK, Some(va)),
+        _ => Ok(()),
+    }
+}

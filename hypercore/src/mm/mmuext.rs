@@ -1,0 +1,153 @@
+//! `mmuext_op` (public header xen.h): pins, base pointers, flushes, descriptor tables, page contents.
+
+use super::{Fail, Pt, R, base, desc, pin, tlb, types};
+use crate::cpumask::CpuMask;
+use crate::domain::Domain;
+use crate::frame::WritableRef;
+use crate::guest::{self, HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
+use crate::ids::{Mfn, VcpuId};
+use crate::machine::{Flush, Machine};
+use crate::xen::{Cx, HcResult};
+use abi::Errno;
+use abi::xen::*;
+use x86::pte::canonical;
+
+/// A batch of operations. Commits a prefix and stores its length at `pdone`.
+pub fn mmuext_op<M: Machine>(
+    cx: &mut Cx<'_, M>,
+    uops: u64,
+    count: u64,
+    pdone: u64,
+    foreigndom: u64,
+) -> HcResult {
+    let (mut count, mut before) = (count as u32, 0u32);
+    if count & MMU_UPDATE_PREEMPTED != 0 {
+        count &= !MMU_UPDATE_PREEMPTED;
+        if pdone != 0 {
+            before = guest::read(&cx.xen.m, pdone)?;
+        }
+    }
+    let whose = cx.domain_for_control(foreigndom as u16)?;
+    let mut done = 0;
+    let mut result = whose.mm.finish_deferred(cx.xen, whose.id);
+    while result.is_ok() && done < count {
+        result = if done > 0 && cx.xen.m.preempt_point() {
+            Err(Fail::Again)
+        } else {
+            match guest::read_at(&cx.xen.m, uops, u64::from(done)) {
+                Ok(op) => one(cx, &whose, &op),
+                Err(_) => Err(Errno::EFAULT.into()),
+            }
+        };
+        done += u32::from(result.is_ok());
+    }
+    if pdone != 0 {
+        guest::write(&cx.xen.m, pdone, &before.wrapping_add(done))?;
+    }
+    match result {
+        Ok(()) => Ok(0),
+        Err(Fail::Errno(e)) => Err(e.into()),
+        Err(Fail::Again) => {
+            let rest = guest::element::<MmuextOp>(uops, u64::from(done))?;
+            let left = u64::from((count - done) | MMU_UPDATE_PREEMPTED);
+            cx.restart(HYPERVISOR_MMUEXT_OP, [rest, left, pdone, foreigndom, 0, 0])
+        }
+    }
+}
+
+fn one<M: Machine>(cx: &mut Cx<'_, M>, whose: &Domain, op: &MmuextOp) -> R<()> {
+    let xen = cx.xen;
+    let mfn = Mfn(op.arg1);
+    // Only pins mean another domain; the rest is about the caller.
+    let foreign = whose.id != cx.dom.id;
+    if foreign && !matches!(op.cmd, MMUEXT_PIN_L1_TABLE..=MMUEXT_UNPIN_TABLE) {
+        return Err(Errno::EPERM.into());
+    }
+    match op.cmd {
+        MMUEXT_PIN_L1_TABLE..=MMUEXT_PIN_L4_TABLE => {
+            pin::pin(&Pt::own(xen, whose), mfn, (op.cmd - MMUEXT_PIN_L1_TABLE) as u8 + 1)
+        }
+        MMUEXT_UNPIN_TABLE => pin::unpin(xen, whose.id, mfn),
+        MMUEXT_NEW_BASEPTR => base::new_kernel_base(cx, mfn),
+        MMUEXT_NEW_USER_BASEPTR => base::new_user_base(cx, mfn),
+        MMUEXT_TLB_FLUSH_LOCAL => flush_targets(cx, UVMF_LOCAL, None),
+        MMUEXT_INVLPG_LOCAL => flush_targets(cx, UVMF_LOCAL, Some(op.arg1)),
+        MMUEXT_TLB_FLUSH_MULTI => flush_mask(cx, op.arg2, None),
+        MMUEXT_INVLPG_MULTI => flush_mask(cx, op.arg2, Some(op.arg1)),
+        MMUEXT_TLB_FLUSH_ALL => flush_targets(cx, UVMF_ALL, None),
+        MMUEXT_INVLPG_ALL => flush_targets(cx, UVMF_ALL, Some(op.arg1)),
+        MMUEXT_FLUSH_CACHE | MMUEXT_FLUSH_CACHE_GLOBAL => {
+            if !cx.dom.privileged {
+                return Err(Errno::EACCES.into());
+            }
+            let cpus =
+                if op.cmd == MMUEXT_FLUSH_CACHE { CpuMask::single(xen.m.cpu()) } else { xen.host.online };
+            xen.m.flush(&cpus, Flush::Cache);
+            Ok(())
+        }
+        MMUEXT_SET_LDT => desc::set_ldt(cx, op.arg1, op.arg2),
+        MMUEXT_CLEAR_PAGE => {
+            xen.m.zero(&writable(cx, mfn)?);
+            Ok(())
+        }
+        MMUEXT_COPY_PAGE => copy_page(cx, mfn, Mfn(op.arg2)),
+        MMUEXT_MARK_SUPER | MMUEXT_UNMARK_SUPER => Err(Errno::EOPNOTSUPP.into()),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+fn writable<M: Machine>(cx: &Cx<'_, M>, mfn: Mfn) -> R<WritableRef> {
+    types::get_writable(cx.xen, cx.xen.frames.get(mfn, cx.dom.id).ok_or(Errno::EINVAL)?)
+}
+
+fn copy_page<M: Machine>(cx: &Cx<'_, M>, to: Mfn, from: Mfn) -> R<()> {
+    let from = cx.xen.frames.get(from, cx.dom.id).ok_or(Errno::EINVAL)?;
+    let to = writable(cx, to)?;
+    let mut bytes = [0; 512];
+    for offset in (0..4096).step_by(bytes.len()) {
+        cx.xen.m.read(&from, offset, &mut bytes);
+        cx.xen.m.write(&to, offset, &bytes);
+    }
+    Ok(())
+}
+
+/// Flushes for `UVMF_*` bits without the flush type: local, all of the domain, or the vCPUs of a bitmap. `page`:
+/// one address, or everything.
+pub(super) fn flush_targets<M: Machine>(cx: &Cx<'_, M>, who: u64, page: Option<u64>) -> R<()> {
+    match who {
+        UVMF_LOCAL => flush(cx, &CpuMask::single(cx.xen.m.cpu()), page),
+        UVMF_ALL => flush(cx, &cx.dom.dirty_cpus.load(), page),
+        bitmap => return flush_mask(cx, bitmap, page),
+    }
+    Ok(())
+}
+
+/// Flushes the vCPUs in the bitmap at guest address `bitmap`.
+fn flush_mask<M: Machine>(cx: &Cx<'_, M>, bitmap: u64, page: Option<u64>) -> R<()> {
+    let mut cpus = CpuMask::EMPTY;
+    for word in 0..u64::from(cx.dom.max_vcpus.div_ceil(64)) {
+        let mut bits: u64 = guest::read_at(&cx.xen.m, bitmap, word).map_err(|_| Errno::EFAULT)?;
+        while bits != 0 {
+            let id = word as u32 * 64 + bits.trailing_zeros();
+            bits &= bits - 1;
+            if let Some(v) = cx.dom.vcpu(VcpuId(id)) {
+                cpus.insert(v.processor());
+            }
+        }
+    }
+    flush(cx, &cpus.and(&cx.dom.dirty_cpus.load()), page);
+    Ok(())
+}
+
+fn flush<M: Machine>(cx: &Cx<'_, M>, cpus: &CpuMask, page: Option<u64>) {
+    match page {
+        None if *cpus == CpuMask::single(cx.xen.m.cpu()) => tlb::flush_local(cx.xen),
+        None => tlb::flush(cx.xen, cpus),
+        Some(va) => {
+            let guests = !(HYPERVISOR_VIRT_START..HYPERVISOR_VIRT_END).contains(&va);
+            if canonical(va) && guests && !cpus.is_empty() {
+                cx.xen.m.flush(cpus, Flush::Page(va));
+            }
+        }
+    }
+}

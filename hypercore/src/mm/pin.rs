@@ -1,0 +1,41 @@
+//! Pins: a table stays one, whoever else uses it.
+
+use super::types::{get_table, put_table};
+use super::{Pt, R, validate};
+use crate::frame::record::B;
+use crate::ids::{DomId, Mfn};
+use crate::machine::Machine;
+use crate::xen::Xen;
+use abi::Errno;
+use core::sync::atomic::Ordering::*;
+
+/// Pins a frame of the domain as a table of `level`, validating it and all below. EINVAL if it is pinned.
+pub fn pin<M: Machine>(pt: &Pt<'_, M>, mfn: Mfn, level: u8) -> R<()> {
+    if !pt.dom.is_alive() {
+        return Err(Errno::EINVAL.into());
+    }
+    let f = pt.xen.frames.get(mfn, pt.dom.id).ok_or(Errno::EINVAL)?;
+    get_table(pt, &f, level)?;
+    let Some(r) = pt.xen.frames.rec(mfn) else { return Err(Errno::EINVAL.into()) };
+    if r.b.fetch_or(B::PINNED, AcqRel) & B::PINNED != 0 {
+        // The pin that is there holds a count, so this one cannot be the last.
+        put_table(pt.xen, f)?;
+        return Err(Errno::EINVAL.into());
+    }
+    f.into_raw();
+    Ok(())
+}
+
+/// Ends a pin. EINVAL if there is none; what an interrupted call left half undone is finished.
+pub fn unpin<M: Machine>(xen: &Xen<M>, dom: DomId, mfn: Mfn) -> R<()> {
+    let f = xen.frames.get_held(mfn, dom).ok_or(Errno::EINVAL)?;
+    let Some(r) = xen.frames.rec(mfn) else { return Err(Errno::EINVAL.into()) };
+    let b = B(r.b.fetch_and(!B::PINNED, AcqRel));
+    if b.has(B::PINNED) {
+        put_table(xen, xen.frames.adopt(mfn))
+    } else if b.has(B::PARTIAL) {
+        validate::finish(xen, &f)
+    } else {
+        Err(Errno::EINVAL.into())
+    }
+}

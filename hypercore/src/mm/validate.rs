@@ -1,0 +1,134 @@
+//! Tables as a whole: validation and its inverse, in steps that can stop and go on.
+//!
+//! Progress goes through the entries upwards when validating and downwards when devalidating, so that a partial
+//! table always holds exactly the references of the entries before its progress. The entry at the progress of
+//! an interrupted devalidation may name a table that is partial itself; it holds its own reference.
+//! Calls nest once a level, four deep at most.
+
+use super::lock::Exclusive;
+use super::{Fail, Pt, R, entry};
+use crate::frame::FrameRef;
+use crate::frame::record::{B, FrameType};
+use crate::ids::Mfn;
+use crate::machine::Machine;
+use crate::xen::Xen;
+use core::sync::atomic::Ordering::*;
+use x86::pte::{ENTRIES, HV_L4_END, HV_L4_FIRST, Pte};
+
+/// Whether the entry of an L4 belongs to the hypervisor.
+pub(super) fn hv_slot(level: u8, index: usize) -> bool {
+    level == 4 && (HV_L4_FIRST..HV_L4_END).contains(&index)
+}
+
+/// Takes the references of entries `start..`, adjusting them as they are stored. On failure says how many
+/// entries hold theirs. The caller has count 1 of a table not yet validated: nobody else touches it.
+pub(super) fn validate<M: Machine>(
+    pt: &Pt<'_, M>,
+    f: &FrameRef,
+    level: u8,
+    start: usize,
+) -> Result<(), (Fail, usize)> {
+    let m = &pt.xen.m;
+    for i in start..ENTRIES {
+        if hv_slot(level, i) {
+            m.store(&Exclusive(f), i * 8, pt.xen.host.hv_l4[i - HV_L4_FIRST]);
+            continue;
+        }
+        let old = Pte(m.load(f, i * 8));
+        if !old.present() {
+            continue;
+        }
+        let new = entry::get(pt, level, old).map_err(|e| (e, i))?;
+        if new != old {
+            m.store(&Exclusive(f), i * 8, new.0);
+        }
+        if level > 1 && i + 1 < ENTRIES && m.preempt_point() {
+            return Err((Fail::Again, i + 1));
+        }
+    }
+    Ok(())
+}
+
+/// Ends the references of entries `..end`. Interrupted: how many still hold theirs.
+pub(super) fn devalidate<M: Machine>(xen: &Xen<M>, f: &FrameRef, level: u8, end: usize) -> Result<(), usize> {
+    for i in (0..end).rev() {
+        if hv_slot(level, i) {
+            continue;
+        }
+        let old = Pte(xen.m.load(f, i * 8));
+        if !old.present() {
+            continue;
+        }
+        entry::put(xen, level, old).map_err(|_| i)?;
+        if level > 1 && i > 0 && xen.m.preempt_point() {
+            return Err(i);
+        }
+    }
+    Ok(())
+}
+
+/// Leaves a table partial with the references of `..progress`. Its mark takes `held`, or a reference of its own.
+pub(super) fn suspend<M: Machine>(xen: &Xen<M>, f: &FrameRef, held: Option<FrameRef>, progress: usize) {
+    let Some(r) = xen.frames.rec(f.mfn()) else { return };
+    // A count that cannot go up any more would need 2^43 references.
+    if let Some(own) = held.or_else(|| f.try_clone()) {
+        own.into_raw();
+    }
+    let _ = r.b.fetch_update(AcqRel, Relaxed, |cur| {
+        Some(B((cur - B::COUNT_ONE) | B::PARTIAL).with_union(progress as u32).0)
+    });
+}
+
+/// Ends the last type count of a frame whose entries hold nothing any more.
+pub(super) fn idle<M: Machine>(xen: &Xen<M>, mfn: Mfn) {
+    let Some(r) = xen.frames.rec(mfn) else { return };
+    let _ = r.b.fetch_update(AcqRel, Relaxed, |cur| {
+        Some(B(cur - B::COUNT_ONE).with_union(xen.frames.tlb.stamp()).0)
+    });
+}
+
+/// Devalidates what a partial table still holds; nothing if it is not partial.
+pub(super) fn finish<M: Machine>(xen: &Xen<M>, f: &FrameRef) -> R<()> {
+    let Some(r) = xen.frames.rec(f.mfn()) else { return Ok(()) };
+    let mut cur = r.b.load(Acquire);
+    let (level, progress) = loop {
+        let b = B(cur);
+        let (true, Some(level)) = (b.has(B::PARTIAL), b.kind().level()) else { return Ok(()) };
+        let next = B(cur & !B::PARTIAL).with_union(0).0 + B::COUNT_ONE;
+        match r.b.compare_exchange_weak(cur, next, AcqRel, Acquire) {
+            Ok(_) => break (level, b.union() as usize),
+            Err(now) => cur = now,
+        }
+    };
+    let held = xen.frames.adopt(f.mfn());
+    if let Err(e) = finish_child(xen, f, level, progress) {
+        suspend(xen, f, Some(held), progress);
+        return Err(e);
+    }
+    match devalidate(xen, f, level, progress) {
+        Ok(()) => {
+            idle(xen, f.mfn());
+            Ok(())
+        }
+        Err(left) => {
+            suspend(xen, f, Some(held), left);
+            Err(Fail::Again)
+        }
+    }
+}
+
+/// Goes on with the table whose devalidation interrupted its parent's.
+fn finish_child<M: Machine>(xen: &Xen<M>, f: &FrameRef, level: u8, progress: usize) -> R<()> {
+    if level == 1 || progress >= ENTRIES || hv_slot(level, progress) {
+        return Ok(());
+    }
+    let pte = Pte(xen.m.load(f, progress * 8));
+    let Some(child) = xen.frames.get_held(Mfn(pte.mfn()), f.owner()).filter(|_| pte.present()) else {
+        return Ok(());
+    };
+    let is_partial = xen
+        .frames
+        .peek(child.mfn())
+        .is_some_and(|(_, b)| b.has(B::PARTIAL) && b.kind() == FrameType::table(level - 1));
+    if is_partial { finish(xen, &child) } else { Ok(()) }
+}
