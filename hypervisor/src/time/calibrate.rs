@@ -6,7 +6,7 @@ use crate::cpu::instr::{inb, inl, outb, rdtsc};
 use crate::mm::mmio;
 
 /// How long to measure.
-const WINDOW_NS: u64 = 20_000_000;
+const WINDOW_NS: u64 = 10_000_000;
 const PM_TIMER_HZ: u64 = 3_579_545;
 const PIT_HZ: u64 = 1_193_182;
 
