@@ -1,14 +1,19 @@
 //! How much memory dom0 gets, and which frames.
 
+use abi::Errno;
 use alloc::vec::Vec;
+use x86::pte::PAGE_SIZE;
 
 use crate::boot::cmdline::{Amount, Dom0Mem};
-use crate::frame::FrameTable;
+use crate::domain::Domain;
+use crate::frame::WritableRef;
 use crate::frame::alloc::MAX_ORDER;
-use crate::frame::proof::FreshFrame;
-use crate::ids::{Mfn, Pfn};
+use crate::ids::{DomId, Mfn, Pfn};
 use crate::machine::Machine;
-use x86::pte::PAGE_SIZE;
+use crate::memory::{UNSCRUBBED, assign_pages};
+use crate::mm::Fail;
+use crate::mm::types::get_writable;
+use crate::xen::Xen;
 
 /// Left to the hypervisor and to guests where the command line does not say how much dom0 gets:
 /// a sixteenth of the memory, at most this.
@@ -36,7 +41,7 @@ pub struct Extent {
     pub pages: u64,
 }
 
-/// Frames taken from the allocator that nobody owns yet, numbered from pfn 0.
+/// Dom0's frames, numbered from pfn 0.
 #[derive(Debug, Default)]
 pub struct Memory {
     extents: Vec<Extent>,
@@ -44,37 +49,31 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Takes `pages` frames in as large pieces as there are; `None`, with nothing taken, if there are
-    /// not so many or there is no heap for the list.
-    pub fn take<M: Machine>(m: &M, frames: &'static FrameTable, pages: u64) -> Option<Memory> {
+    /// Gives `dom` `pages` frames in as large pieces as there are and tells the machine-to-physical
+    /// table. Contents are left as they are: no domain has had them before, and what must be zero is
+    /// zeroed by the builder.
+    pub fn take<M: Machine>(xen: &'static Xen<M>, dom: &Domain, pages: u64) -> Result<Memory, Errno> {
         let mut memory = Memory::default();
         let mut order = MAX_ORDER;
         while memory.pages < pages {
-            let left = pages - memory.pages;
-            order = order.min(left.ilog2());
-            match frames.alloc.alloc(order, u64::MAX) {
-                Some((mfn, _)) => {
-                    let extent = Extent { pfn: Pfn(0), mfn, pages: 1 << order };
-                    if memory.extents.try_reserve(1).is_err() {
-                        frames.alloc.free_range(mfn, extent.pages, true);
-                        memory.give_back(frames);
-                        return None;
-                    }
-                    memory.extents.push(extent);
-                    memory.pages += extent.pages;
+            order = order.min((pages - memory.pages).ilog2());
+            match assign_pages(xen, dom, order, u64::MAX, UNSCRUBBED) {
+                Ok(mfn) => {
+                    memory.extents.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                    memory.extents.push(Extent { pfn: Pfn(0), mfn, pages: 1 << order });
+                    memory.pages += 1 << order;
                 }
-                None if order > 0 => order -= 1,
-                None => {
-                    memory.give_back(frames);
-                    return None;
-                }
+                Err(Errno::ENOMEM) if order > 0 => order -= 1,
+                Err(errno) => return Err(errno),
             }
         }
         memory.number();
         for extent in &memory.extents {
-            frames.settle_free(m, extent.mfn, extent.pages);
+            for i in 0..extent.pages {
+                xen.m.set_m2p(Mfn(extent.mfn.0 + i), extent.pfn.0 + i);
+            }
         }
-        Some(memory)
+        Ok(memory)
     }
 
     /// Orders the pieces by machine frame, joins neighbours and numbers the frames.
@@ -94,13 +93,6 @@ impl Memory {
         }
     }
 
-    /// Returns all frames to the allocator.
-    pub fn give_back(self, frames: &FrameTable) {
-        for extent in self.extents {
-            frames.alloc.free_range(extent.mfn, extent.pages, true);
-        }
-    }
-
     pub fn pages(&self) -> u64 {
         self.pages
     }
@@ -117,33 +109,37 @@ impl Memory {
         Mfn(extent.mfn.0 + (pfn.0 - extent.pfn.0))
     }
 
-    /// The right to fill the frame.
-    pub fn frame(&self, pfn: Pfn) -> FreshFrame {
-        FreshFrame(self.mfn(pfn))
+    /// The right to write the frame, which is nothing but memory yet.
+    fn page<M: Machine>(&self, xen: &'static Xen<M>, pfn: Pfn) -> Result<WritableRef, Errno> {
+        let frame = xen.frames.get(self.mfn(pfn), DomId::DOM0).ok_or(Errno::EINVAL)?;
+        get_writable(xen, frame).map_err(Fail::errno)
     }
 
     /// Zeroes `pages` frames.
-    pub fn zero<M: Machine>(&self, m: &M, first: Pfn, pages: u64) {
+    pub fn zero<M: Machine>(&self, xen: &'static Xen<M>, first: Pfn, pages: u64) -> Result<(), Errno> {
         for pfn in first.0..first.0 + pages {
-            m.zero(&self.frame(Pfn(pfn)));
+            xen.m.zero(&self.page(xen, Pfn(pfn))?);
         }
+        Ok(())
     }
 
     /// Copies `data` to byte `at` of the domain's memory.
-    pub fn write<M: Machine>(&self, m: &M, mut at: u64, mut data: &[u8]) {
+    pub fn write<M: Machine>(&self, xen: &'static Xen<M>, mut at: u64, mut data: &[u8]) -> Result<(), Errno> {
         while !data.is_empty() {
             let offset = (at % PAGE_SIZE as u64) as usize;
             let (this, rest) = data.split_at(data.len().min(PAGE_SIZE - offset));
-            m.write(&self.frame(Pfn(at / PAGE_SIZE as u64)), offset, this);
+            xen.m.write(&self.page(xen, Pfn(at / PAGE_SIZE as u64))?, offset, this);
             at += this.len() as u64;
             data = rest;
         }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Frames;
     use crate::testing::World;
 
     const MIB: u64 = 256;
@@ -165,29 +161,29 @@ mod tests {
     #[test]
     fn pieces_become_one_numbering() {
         let w = World::new(1000, 1);
-        let t = w.xen.frames;
+        let (xen, dom) = (w.xen, w.domain(0, 1).dom);
+        dom.memory.set_max_pages(u32::MAX);
+        let t = xen.frames;
         // Holes, so that there is no single piece.
         let held: std::vec::Vec<_> = (0..20).map(|_| t.alloc.alloc(3, u64::MAX).unwrap().0).collect();
         for mfn in held.iter().step_by(2) {
             t.alloc.free_range(*mfn, 8, false);
         }
-        let free = t.alloc.free_pages();
-        let memory = Memory::take(&w.xen.m, t, free - 5).unwrap();
-        assert_eq!(memory.pages(), free - 5);
+        let pages = t.alloc.free_pages() - 5;
+        let memory = Memory::take(xen, &dom, pages).unwrap();
+        assert_eq!((memory.pages(), u64::from(t.owned(dom.id))), (pages, pages));
         assert_eq!(t.alloc.free_pages(), 5);
         let mut seen = std::collections::BTreeSet::new();
         let mut last = Mfn(0);
         for pfn in 0..memory.pages() {
             let mfn = memory.mfn(Pfn(pfn));
             assert!(mfn > last && seen.insert(mfn), "ascending, each once");
+            assert_eq!(xen.m.get_m2p(mfn), pfn);
             last = mfn;
         }
         assert!(memory.extents().windows(2).all(|w| w[0].mfn.0 + w[0].pages < w[1].mfn.0), "joined");
-        memory.write(&w.xen.m, 4090, b"across pages");
-        assert_eq!(w.xen.m.debug_load(memory.mfn(Pfn(1)), 0), u64::from_le_bytes(*b" pages\0\0"));
-        memory.give_back(t);
-        assert_eq!(t.alloc.free_pages(), free);
-        assert!(Memory::take(&w.xen.m, t, free + 1).is_none());
-        assert_eq!(t.alloc.free_pages(), free, "a refusal takes nothing");
+        memory.write(xen, 4090, b"across pages").unwrap();
+        assert_eq!(xen.m.debug_load(memory.mfn(Pfn(1)), 0), u64::from_le_bytes(*b" pages\0\0"));
+        assert_eq!(Memory::take(xen, &dom, 6).unwrap_err(), Errno::ENOMEM);
     }
 }

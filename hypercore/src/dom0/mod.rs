@@ -2,8 +2,10 @@
 //!
 //! [`bzimage`] finds the compressed kernel in the file, [`decompress`] unpacks it, [`elf`] and
 //! [`notes`] say where it wants to be and what it can do, [`layout`] where everything goes and
-//! [`memory`] in which frames.
+//! [`memory`] in which frames;
+//! [`build`] carries that out.
 
+pub mod build;
 pub mod bzimage;
 pub mod decompress;
 pub mod elf;

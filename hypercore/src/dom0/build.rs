@@ -1,0 +1,282 @@
+//! Carries out a [`Plan`]: memory, contents, page tables, domain, first vCPU.
+//!
+//! Everything is written as plain memory of the domain. Then its root table is validated and pinned by
+//! the same code that serves a guest's own pin: the builder's tables are trusted no more than a guest's.
+//! An error means that the machine stops, so nothing is taken back.
+
+use abi::Errno;
+use abi::arch_x86::{FLAT_KERNEL_CS, FLAT_KERNEL_DS, FLAT_KERNEL_SS};
+use abi::features::XENFEAT_WRITABLE_PAGE_TABLES;
+use abi::xen::{
+    Dom0VgaConsoleInfo, MAX_GUEST_CMDLINE, SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_PRIVILEGED,
+    START_INFO_MAGIC, StartInfo,
+};
+use alloc::sync::Arc;
+use core::fmt;
+use x86::pte::{ENTRIES, PAGE_SIZE, Pte};
+use x86::regs::GuestRegs;
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::elf::Elf;
+use super::error::ImageError;
+use super::hypercall_page;
+use super::layout::{Plan, Request, Table};
+use super::memory::{self, Memory};
+use super::notes::Notes;
+use crate::boot::cmdline::Dom0Mem;
+use crate::domain::{Domain, NewDomain};
+use crate::frame::HvFrame;
+use crate::ids::{CpuId, DomId, Pfn, VcpuId};
+use crate::machine::Machine;
+use crate::mm;
+use crate::policy::DomainPolicy;
+use crate::vcpu::{Vcpu, pause};
+use crate::xen::Xen;
+
+/// What a PV kernel may require of us (bits of `XENFEAT_*`): that it may write its tables in place.
+const OFFERED: u32 = 1 << XENFEAT_WRITABLE_PAGE_TABLES;
+
+/// Frames left to the hypervisor for the domain's own structures, whatever `dom0_mem` says.
+const OVERHEAD: u64 = 1024;
+
+const RFLAGS_IF: u64 = 1 << 9;
+const RFLAGS_ONE: u64 = 1 << 1;
+
+/// What dom0 is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Dom0<'a> {
+    /// The unpacked kernel.
+    pub elf: &'a [u8],
+    pub initrd: Option<&'a [u8]>,
+    pub cmdline: &'a str,
+    pub mem: Dom0Mem,
+    pub vcpus: u32,
+    /// The display, as firmware left it.
+    pub vga: Option<Dom0VgaConsoleInfo>,
+}
+
+/// Why there is no dom0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildError {
+    Image(ImageError),
+    NoMemory { what: &'static str },
+    CommandLine { len: usize },
+    Refused { what: &'static str, errno: Errno },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Image(error) => write!(f, "dom0's kernel: {error}"),
+            BuildError::NoMemory { what } => write!(f, "no memory for {what}"),
+            BuildError::CommandLine { len } => {
+                write!(
+                    f,
+                    "dom0's command line has {len} bytes, at most {} are possible",
+                    MAX_GUEST_CMDLINE - 1
+                )
+            }
+            BuildError::Refused { what, errno } => write!(f, "{what} was refused: {errno:?}"),
+        }
+    }
+}
+
+impl From<ImageError> for BuildError {
+    fn from(error: ImageError) -> BuildError {
+        BuildError::Image(error)
+    }
+}
+
+/// Makes dom0, paused, and puts it into the table of domains.
+pub fn build<M: Machine>(xen: &'static Xen<M>, spec: &Dom0<'_>) -> Result<Arc<Domain>, BuildError> {
+    if spec.cmdline.len() >= MAX_GUEST_CMDLINE {
+        return Err(BuildError::CommandLine { len: spec.cmdline.len() });
+    }
+    let elf = Elf::parse(spec.elf)?;
+    let notes = Notes::read(&elf)?;
+    notes.check_pv_dom0(OFFERED)?;
+
+    let free = xen.frames.alloc.free_pages().saturating_sub(OVERHEAD);
+    let (nr_pages, max_pages) = memory::size(&spec.mem, free);
+    let initrd_len = spec.initrd.map(|initrd| initrd.len() as u64);
+    let plan = Plan::new(&elf, &notes, Request { nr_pages, initrd_len })?;
+    let dom = create(xen, spec)?;
+    dom.memory.set_max_pages(u32::try_from(max_pages).unwrap_or(u32::MAX));
+    let memory = Memory::take(xen, &dom, nr_pages).map_err(refused("dom0's memory"))?;
+
+    load(xen, &elf, &plan, &memory, spec)
+        .and_then(|()| write_p2m(xen, &plan, &memory))
+        .and_then(|()| write_start_info(xen, &plan, &memory, start_info(&plan, &dom, spec), spec))
+        .map_err(refused("writing to dom0's memory"))?;
+    for table in &plan.tables {
+        write_table(xen, &plan, &memory, table).map_err(refused("writing dom0's page tables"))?;
+    }
+    start_vcpu(xen, &dom, &plan, &memory)?;
+    Ok(dom)
+}
+
+fn refused(what: &'static str) -> impl Fn(Errno) -> BuildError + Copy {
+    move |errno| BuildError::Refused { what, errno }
+}
+
+fn create<M: Machine>(xen: &'static Xen<M>, spec: &Dom0<'_>) -> Result<Arc<Domain>, BuildError> {
+    let new = NewDomain {
+        id: DomId::DOM0,
+        handle: [0; 16],
+        privileged: true,
+        create_flags: 0,
+        ssidref: 0,
+        max_vcpus: spec.vcpus,
+        max_evtchn_port: u32::MAX,
+        max_grant_frames: 64,
+        max_maptrack_frames: 1024,
+        grant_version_max: 1,
+    };
+    let no_memory = BuildError::NoMemory { what: "the domain" };
+    let shared_info = HvFrame::alloc(&xen.m, xen.frames, DomId::DOM0).ok_or(no_memory)?;
+    let policy = DomainPolicy::new(xen.host.policies.dom0());
+    let dom = Domain::new(&new, shared_info, policy).map_err(refused("dom0's creation"))?;
+    for i in 0..spec.vcpus {
+        let vcpu = Vcpu::new(&dom, VcpuId(i)).map_err(refused("a vCPU of dom0"))?;
+        vcpu.set_processor(CpuId(i % xen.host.nr_cpus.max(1)));
+        dom.install_vcpu(vcpu);
+    }
+    if !xen.domains.insert(dom.clone()) {
+        return Err(refused("dom0's number")(Errno::EEXIST));
+    }
+    Ok(dom)
+}
+
+/// Kernel, hypercall page and initrd. The rest of the start-of-day region is zeroed; memory beyond
+/// it is left as it is.
+fn load<M: Machine>(
+    xen: &'static Xen<M>,
+    elf: &Elf<'_>,
+    plan: &Plan,
+    memory: &Memory,
+    spec: &Dom0<'_>,
+) -> Result<(), Errno> {
+    memory.zero(xen, plan.region.pfn, plan.region.pages)?;
+    for segment in elf.segments() {
+        let va = segment.paddr.wrapping_add(plan.load_offset);
+        memory.write(xen, va - plan.region.va, segment.data)?;
+    }
+    if let Some(va) = plan.hypercall_page {
+        memory.write(xen, va - plan.region.va, &hypercall_page::contents())?;
+    }
+    if let (Some((pfn, len)), Some(initrd)) = (plan.initrd, spec.initrd) {
+        memory.zero(xen, Pfn(pfn.0 + (len - 1) / PAGE_SIZE as u64), 1)?;
+        memory.write(xen, pfn.0 * PAGE_SIZE as u64, initrd)?;
+    }
+    Ok(())
+}
+
+/// The list of the domain's machine frames; its last page is filled up with invalid entries.
+fn write_p2m<M: Machine>(xen: &'static Xen<M>, plan: &Plan, memory: &Memory) -> Result<(), Errno> {
+    let mut page = [u64::MAX; ENTRIES];
+    let mut frames = memory.extents().iter().flat_map(|extent| extent.mfn.0..extent.mfn.0 + extent.pages);
+    for i in 0..plan.p2m.pages {
+        for entry in &mut page {
+            *entry = frames.next().unwrap_or(u64::MAX);
+        }
+        memory.write(xen, (plan.p2m.pfn.0 + i) * PAGE_SIZE as u64, page.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn start_info(plan: &Plan, dom: &Domain, spec: &Dom0<'_>) -> StartInfo {
+    let mut si = StartInfo::new_zeroed();
+    si.magic[..START_INFO_MAGIC.len()].copy_from_slice(START_INFO_MAGIC.as_bytes());
+    si.nr_pages = plan.nr_pages;
+    si.shared_info = dom.shared_info.frame().mfn().0 << 12;
+    si.flags = SIF_PRIVILEGED | SIF_INITDOMAIN;
+    si.pt_base = plan.pt_base;
+    si.nr_pt_frames = plan.nr_pt_frames;
+    si.mfn_list = plan.p2m.va;
+    if let Some((pfn, len)) = plan.initrd {
+        si.mod_len = len;
+        si.mod_start = plan.initrd_va.unwrap_or(pfn.0);
+        if plan.initrd_va.is_none() {
+            si.flags |= SIF_MOD_START_PFN;
+        }
+    }
+    if let Some((pfn, frames)) = plan.p2m_frames {
+        si.first_p2m_pfn = pfn.0;
+        si.nr_p2m_frames = frames;
+    }
+    si.cmd_line[..spec.cmdline.len()].copy_from_slice(spec.cmdline.as_bytes());
+    si
+}
+
+/// `start_info`, and behind it in the same page what dom0 is told of the display.
+fn write_start_info<M: Machine>(
+    xen: &'static Xen<M>,
+    plan: &Plan,
+    memory: &Memory,
+    mut si: StartInfo,
+    spec: &Dom0<'_>,
+) -> Result<(), Errno> {
+    let at = plan.start_info - plan.region.va;
+    if let Some(vga) = &spec.vga {
+        si.set_console_dom0(size_of::<StartInfo>() as u32, size_of_val(vga) as u32);
+        memory.write(xen, at + size_of::<StartInfo>() as u64, vga.as_bytes())?;
+    }
+    memory.write(xen, at, si.as_bytes())
+}
+
+fn write_table<M: Machine>(
+    xen: &'static Xen<M>,
+    plan: &Plan,
+    memory: &Memory,
+    table: &Table,
+) -> Result<(), Errno> {
+    let mut entries = [0u64; ENTRIES];
+    for (i, to) in entries.iter_mut().enumerate() {
+        if let Some(entry) = plan.entry(table, i) {
+            let mut flags = Pte::PRESENT | Pte::USER | Pte::ACCESSED;
+            if table.level == 1 {
+                flags |= Pte::DIRTY;
+            }
+            if entry.writable {
+                flags |= Pte::RW;
+            }
+            *to = Pte::new(memory.mfn(entry.pfn).0, flags).0;
+        }
+    }
+    memory.write(xen, table.pfn.0 * PAGE_SIZE as u64, entries.as_bytes())
+}
+
+fn start_vcpu<M: Machine>(
+    xen: &'static Xen<M>,
+    dom: &Arc<Domain>,
+    plan: &Plan,
+    memory: &Memory,
+) -> Result<(), BuildError> {
+    let root = memory.mfn(plan.tables[0].pfn);
+    let vcpu = dom.vcpu(VcpuId(0)).ok_or(BuildError::NoMemory { what: "vCPU 0" })?;
+    // Pinned as well, as a guest expects of the tables it finds: Linux unpins them when it has its own.
+    mm::pin_l4(xen, dom, root).map_err(refused("the validation of dom0's page tables"))?;
+    mm::base::set_cr3(xen, dom, &vcpu, true, Some(root)).map_err(|e| refused("dom0's CR3")(e.errno()))?;
+    let regs = GuestRegs {
+        rip: plan.entry,
+        rsp: plan.stack_end,
+        rsi: plan.start_info,
+        rflags: RFLAGS_IF | RFLAGS_ONE,
+        cs: FLAT_KERNEL_CS,
+        ss: FLAT_KERNEL_SS,
+        ..GuestRegs::default()
+    };
+    let done = vcpu.with_private(|vp| {
+        vp.regs = regs;
+        vp.kernel_mode = true;
+        (vp.ds, vp.es, vp.fs, vp.gs) = (FLAT_KERNEL_DS, FLAT_KERNEL_DS, FLAT_KERNEL_DS, FLAT_KERNEL_DS);
+    });
+    done.ok_or(refused("setting vCPU 0's registers")(Errno::EBUSY))?;
+    vcpu.initialised.store(true, core::sync::atomic::Ordering::Release);
+    vcpu.pause_flags.fetch_and(!pause::DOWN, core::sync::atomic::Ordering::AcqRel);
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "build_tests.rs"]
+mod tests;
