@@ -81,8 +81,8 @@ pub struct Fadt {
 pub struct Mcfg {
     pub base: u64,
     pub segment: u16,
-    pub start_bus: u8,
-    pub end_bus: u8,
+    pub first_bus: u8,
+    pub last_bus: u8,
 }
 
 /// All of it.
@@ -149,7 +149,7 @@ pub fn parse(rsdp: u64, mem: &impl PhysMem) -> Result<Tables, AcpiError> {
             }
             b"MCFG" => {
                 for e in table_at(mem, addr)?.get(44..).unwrap_or(&[]).chunks_exact(16) {
-                    let m = Mcfg { base: le64(e, 0), segment: le16(e, 8), start_bus: e[10], end_bus: e[11] };
+                    let m = Mcfg { base: le64(e, 0), segment: le16(e, 8), first_bus: e[10], last_bus: e[11] };
                     let _ = out.mcfg.try_push(m);
                 }
             }
