@@ -6,136 +6,123 @@
 use super::lock::TableLock;
 use super::update::{release, store};
 use super::{Pt, R, entry, types, walk};
-use crate::domain::Domain;
 use crate::frame::FrameRef;
 use crate::frame::record::A;
-use crate::ids::Mfn;
+use crate::ids::{DomId, Mfn};
 use crate::machine::Machine;
-use crate::vcpu::Vcpu;
-use crate::xen::Xen;
+use crate::xen::Cx;
 use abi::Errno;
 use x86::pte::Pte;
 
-/// A place in a level-1 table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct L1Slot {
-    pub table: Mfn,
-    pub index: usize,
+/// Makes the caller's entry for `va` be `pte`, which maps a frame of `owner` that the grant holds.
+pub fn map_va<M: Machine>(cx: &Cx<'_, M>, va: u64, pte: Pte, owner: DomId) -> R<()> {
+    let pt = Pt::own(cx.xen, cx.dom);
+    let (lock, index) = by_va(cx, &pt, va)?;
+    map(&pt, &lock, index, pte, owner)
 }
 
-impl L1Slot {
-    /// From the machine address of an entry (`GNTMAP_contains_pte`).
-    pub fn at(ma: u64) -> Option<Self> {
-        (ma & 7 == 0).then_some(Self { table: Mfn(ma >> 12), index: (ma & 0xfff) as usize / 8 })
+/// The same for the entry at machine address `at` (`GNTMAP_contains_pte`).
+pub fn map_pte<M: Machine>(cx: &Cx<'_, M>, at: u64, pte: Pte, owner: DomId) -> R<()> {
+    let pt = Pt::own(cx.xen, cx.dom);
+    let (lock, index) = by_address(&pt, at)?;
+    map(&pt, &lock, index, pte, owner)
+}
+
+/// Empties the caller's entry for `va` if it maps `mfn`, else EINVAL. The grant table flushes before it lets go
+/// of the frame.
+pub fn unmap_va<M: Machine>(cx: &Cx<'_, M>, va: u64, mfn: Mfn) -> R<()> {
+    let pt = Pt::own(cx.xen, cx.dom);
+    let (lock, index) = by_va(cx, &pt, va)?;
+    unmap(&pt, &lock, index, mfn, Pte(0))
+}
+
+/// The same for the entry at machine address `at`.
+pub fn unmap_pte<M: Machine>(cx: &Cx<'_, M>, at: u64, mfn: Mfn) -> R<()> {
+    let pt = Pt::own(cx.xen, cx.dom);
+    let (lock, index) = by_address(&pt, at)?;
+    unmap(&pt, &lock, index, mfn, Pte(0))
+}
+
+/// Moves the caller's entry for `from` (empty: none) to `va`, whose entry must map `mfn`; the references move
+/// along.
+pub fn replace_va<M: Machine>(cx: &Cx<'_, M>, va: u64, mfn: Mfn, from: u64) -> R<()> {
+    let pt = Pt::own(cx.xen, cx.dom);
+    let taken = if from == 0 {
+        Pte(0)
+    } else {
+        let (lock, index) = by_va(cx, &pt, from)?;
+        store(&lock, index, lock.load(index), Pte(0), false).map_err(|_| Errno::EBUSY)?
+    };
+    // One lock at a time: both entries may be in one table.
+    let put_in = || -> R<()> {
+        let (lock, index) = by_va(cx, &pt, va)?;
+        unmap(&pt, &lock, index, mfn, taken)
+    };
+    put_in().inspect_err(|_| put_back(cx, &pt, from, taken))
+}
+
+/// Returns an entry to where it was, unless the place was filled meanwhile.
+fn put_back<M: Machine>(cx: &Cx<'_, M>, pt: &Pt<'_, M>, va: u64, taken: Pte) {
+    let back = by_va(cx, pt, va).ok().filter(|(lock, index)| lock.load(*index) == Pte(0));
+    if back.is_none_or(|(lock, index)| store(&lock, index, Pte(0), taken, false).is_err()) {
+        release(pt, 1, taken);
     }
 }
 
-/// The entry that maps `va` in the vCPU's kernel tables.
-pub fn slot_of_va<M: Machine>(xen: &Xen<M>, dom: &Domain, v: &Vcpu, va: u64) -> Option<L1Slot> {
-    let (f, index) = walk::find_l1(xen, dom, v.mm.kernel_cr3()?, va)?;
-    Some(L1Slot { table: f.mfn(), index })
+fn by_va<'a, M: Machine>(cx: &Cx<'_, M>, pt: &Pt<'a, M>, va: u64) -> R<(TableLock<'a, M>, usize)> {
+    let root = cx.vcpu.mm.kernel_cr3().ok_or(Errno::EINVAL)?;
+    let (f, index) = walk::find_l1(pt.xen, pt.dom, root, va).ok_or(Errno::EINVAL)?;
+    Ok((lock(pt, f)?, index))
 }
 
-fn lock<'a, M: Machine>(pt: &Pt<'a, M>, slot: L1Slot) -> R<TableLock<'a, M>> {
-    let f = pt.xen.frames.get(slot.table, pt.dom.id).ok_or(Errno::EINVAL)?;
+fn by_address<'a, M: Machine>(pt: &Pt<'a, M>, at: u64) -> R<(TableLock<'a, M>, usize)> {
+    if at & 7 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let f = pt.xen.frames.get(Mfn(at >> 12), pt.dom.id).ok_or(Errno::EINVAL)?;
+    Ok((lock(pt, f)?, (at & 0xfff) as usize / 8))
+}
+
+fn lock<'a, M: Machine>(pt: &Pt<'a, M>, f: FrameRef) -> R<TableLock<'a, M>> {
     match TableLock::new(pt, f)? {
         Ok(lock) if lock.level() == 1 => Ok(lock),
         _ => Err(Errno::EINVAL.into()),
     }
 }
 
-/// Makes the entry map `frame` (another domain's, or the mapper's own) with `flags`, over whatever is there. The
-/// entry gets references of its own; the caller keeps the one it shows.
-pub fn install<M: Machine>(xen: &Xen<M>, dom: &Domain, slot: L1Slot, frame: &FrameRef, flags: u64) -> R<()> {
-    let pt = Pt::own(xen, dom);
-    if !dom.is_alive() {
+fn map<M: Machine>(pt: &Pt<'_, M>, lock: &TableLock<'_, M>, index: usize, pte: Pte, owner: DomId) -> R<()> {
+    if !pt.dom.is_alive() {
         return Err(Errno::EINVAL.into());
     }
-    let lock = lock(&pt, slot)?;
-    let new = entry::adjust(1, Pte::new(frame.mfn().0, flags | Pte::PRESENT).without(entry::CACHE_ATTRS))?;
-    let held = frame.try_clone().ok_or(Errno::EBUSY)?;
-    if held.owner() != dom.id {
-        xen.frames.mark(&held, A::FOREIGN);
+    let new = entry::adjust(1, pte.with(Pte::PRESENT).without(entry::CACHE_ATTRS))?;
+    let f = pt.xen.frames.get_held(Mfn(new.mfn()), owner).ok_or(Errno::EINVAL)?;
+    if owner != pt.dom.id {
+        pt.xen.frames.mark(&f, A::FOREIGN);
     }
     if new.has(Pte::RW) {
-        types::get_writable(xen, held)?.into_raw();
+        types::get_writable(pt.xen, f)?.into_raw();
     } else {
-        held.into_raw();
+        f.into_raw();
     }
-    match store(&lock, slot.index, lock.load(slot.index), new, false) {
+    match store(lock, index, lock.load(index), new, false) {
         Ok(was) => {
-            release(&pt, 1, was);
+            release(pt, 1, was);
             Ok(())
         }
         Err(_) => {
-            release(&pt, 1, new);
+            release(pt, 1, new);
             Err(Errno::EBUSY.into())
         }
     }
 }
 
-/// Replaces the entry by `new` (an entry of the mapper's own, or none) if it maps `mfn` and is no more than
-/// read-only where `readonly`. The caller flushes before it gives up the grant. EINVAL if it maps something else.
-pub fn remove<M: Machine>(
-    xen: &Xen<M>,
-    dom: &Domain,
-    slot: L1Slot,
-    mfn: Mfn,
-    readonly: bool,
-    new: Pte,
-) -> R<()> {
-    let pt = Pt::own(xen, dom);
-    let lock = lock(&pt, slot)?;
-    let old = lock.load(slot.index);
-    if !old.present() || old.mfn() != mfn.0 || (readonly && old.has(Pte::RW)) {
+/// Stores `new`, which has its references already, over an entry that maps `mfn`.
+fn unmap<M: Machine>(pt: &Pt<'_, M>, lock: &TableLock<'_, M>, index: usize, mfn: Mfn, new: Pte) -> R<()> {
+    let old = lock.load(index);
+    if !old.present() || old.mfn() != mfn.0 {
         return Err(Errno::EINVAL.into());
     }
-    let new = entry::get(&pt, 1, new)?;
-    match store(&lock, slot.index, old, new, false) {
-        Ok(was) => {
-            release(&pt, 1, was);
-            Ok(())
-        }
-        Err(_) => {
-            release(&pt, 1, new);
-            Err(Errno::EBUSY.into())
-        }
-    }
-}
-
-/// The entry there now (`GNTTABOP_unmap_and_replace` takes one over).
-pub fn peek<M: Machine>(xen: &Xen<M>, dom: &Domain, slot: L1Slot) -> R<Pte> {
-    let pt = Pt::own(xen, dom);
-    Ok(lock(&pt, slot)?.load(slot.index))
-}
-
-/// Moves the entry at `from` to `to`, which must map `mfn`; `from` becomes empty. The references move along.
-pub fn replace<M: Machine>(xen: &Xen<M>, dom: &Domain, to: L1Slot, from: L1Slot, mfn: Mfn) -> R<()> {
-    let pt = Pt::own(xen, dom);
-    let taken = {
-        let lock = lock(&pt, from)?;
-        store(&lock, from.index, lock.load(from.index), Pte(0), false).map_err(|_| Errno::EBUSY)?
-    };
-    let put_in = || -> R<Pte> {
-        let lock = lock(&pt, to)?;
-        let old = lock.load(to.index);
-        if !old.present() || old.mfn() != mfn.0 {
-            return Err(Errno::EINVAL.into());
-        }
-        store(&lock, to.index, old, taken, false).map_err(|_| Errno::EBUSY.into())
-    };
-    match put_in() {
-        Ok(was) => {
-            release(&pt, 1, was);
-            Ok(())
-        }
-        Err(e) => {
-            // Back where it was, unless somebody has filled the place since.
-            let back = lock(&pt, from).ok().filter(|l| l.load(from.index) == Pte(0));
-            if back.is_none_or(|l| store(&l, from.index, Pte(0), taken, false).is_err()) {
-                release(&pt, 1, taken);
-            }
-            Err(e)
-        }
-    }
+    let was = store(lock, index, old, new, false).map_err(|_| Errno::EBUSY)?;
+    release(pt, 1, was);
+    Ok(())
 }
