@@ -3,6 +3,7 @@
 //! Fields and offsets are those of the x86 boot protocol (`Documentation/arch/x86/boot.rst`). A file
 //! that starts with an ELF header is taken as the kernel itself.
 
+use super::decompress::decompress;
 use super::error::{ImageError, array_at, bytes_at, u16_at, u32_at};
 
 const BOOT_FLAG: u64 = 0x1fe;
@@ -22,12 +23,40 @@ pub enum Kernel<'a> {
     /// An uncompressed ELF file.
     Elf(&'a [u8]),
     /// A compressed ELF file out of a bzImage.
-    Compressed {
-        /// The compressed stream, without the size that follows it.
-        payload: &'a [u8],
-        /// How long the ELF file in it is.
-        size: u32,
-    },
+    Compressed(Compressed<'a>),
+}
+
+/// A compressed ELF file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compressed<'a> {
+    payload: &'a [u8],
+    size: u32,
+}
+
+impl Compressed<'_> {
+    /// How long the ELF file in it is.
+    pub fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    /// Unpacks it into the beginning of `out`, which has at least [`Self::size`] bytes.
+    pub fn unpack(&self, out: &mut [u8]) -> Result<(), ImageError> {
+        let have = out.len() as u64;
+        let out = out.get_mut(..self.size()).ok_or(ImageError::Truncated {
+            what: "memory for the unpacked kernel",
+            need: u64::from(self.size),
+            have,
+        })?;
+        let found = decompress(self.payload, out)?;
+        if found != self.size() {
+            return Err(ImageError::Field {
+                what: "length of the unpacked kernel",
+                found: found as u64,
+                expected: "the uncompressed size that follows the payload",
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Finds the kernel in the file a boot loader brought.
@@ -87,7 +116,7 @@ pub fn open(file: &[u8]) -> Result<Kernel<'_>, ImageError> {
     let size = u32_at(payload, length - 4, "bzImage uncompressed size")?;
     // gzip's trailer is part of its stream; it is passed on whole.
     let payload = if payload.starts_with(&[0x1f, 0x8b]) { payload } else { &payload[..payload.len() - 4] };
-    Ok(Kernel::Compressed { payload, size })
+    Ok(Kernel::Compressed(Compressed { payload, size }))
 }
 
 /// A bzImage around `payload`, as small as it can be.
@@ -112,13 +141,35 @@ mod tests {
     #[test]
     fn the_payload_is_found_and_its_size_taken_off() {
         let image = test_image(b"\xfd7zXZ\0body\x10\x27\0\0");
-        assert_eq!(open(&image), Ok(Kernel::Compressed { payload: b"\xfd7zXZ\0body", size: 10_000 }));
+        assert_eq!(
+            open(&image),
+            Ok(Kernel::Compressed(Compressed { payload: b"\xfd7zXZ\0body", size: 10_000 }))
+        );
     }
 
     #[test]
     fn gzip_keeps_its_trailer() {
         let image = test_image(b"\x1f\x8bxxxx\x05\0\0\0");
-        assert_eq!(open(&image), Ok(Kernel::Compressed { payload: b"\x1f\x8bxxxx\x05\0\0\0", size: 5 }));
+        assert_eq!(
+            open(&image),
+            Ok(Kernel::Compressed(Compressed { payload: b"\x1f\x8bxxxx\x05\0\0\0", size: 5 }))
+        );
+    }
+
+    #[test]
+    fn unpacking_checks_the_size() {
+        // lz4's legacy frame with one block of the five literals "hello".
+        let block = b"\x02\x21\x4c\x18\x06\0\0\0\x50hello";
+        let unpack = |size: u32, room: usize| {
+            let image = test_image(&[&block[..], &size.to_le_bytes()].concat());
+            let Ok(Kernel::Compressed(kernel)) = open(&image) else { panic!() };
+            let mut out = std::vec![0; room];
+            kernel.unpack(&mut out).map(|()| out)
+        };
+        assert_eq!(unpack(5, 7).unwrap(), b"hello\0\0");
+        assert!(matches!(unpack(6, 7), Err(ImageError::Field { found: 5, .. })));
+        assert!(matches!(unpack(4, 7), Err(ImageError::Corrupt { .. })));
+        assert!(matches!(unpack(5, 4), Err(ImageError::Truncated { .. })));
     }
 
     #[test]
