@@ -19,6 +19,12 @@ pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcR
         HYPERVISOR_MEMORY_OP => crate::memory::memory_op(cx, args[0], args[1]),
         HYPERVISOR_EVENT_CHANNEL_OP => crate::event::event_channel_op(cx, args[0], args[1]),
         HYPERVISOR_EVENT_CHANNEL_OP_COMPAT => crate::event::event_channel_op_compat(cx, args[0]),
+        HYPERVISOR_SCHED_OP => crate::sched::op::sched_op(cx, args[0] as u32, args[1]),
+        HYPERVISOR_SCHED_OP_COMPAT => crate::sched::op::sched_op_compat(cx, args[0] as u32, args[1]),
+        HYPERVISOR_SET_TIMER_OP => {
+            crate::time::set_timer_op(cx.xen, cx.vcpu, args[0])?;
+            Ok(0)
+        }
         _ => Err(Errno::ENOSYS.into()),
     }
 }

@@ -1,12 +1,13 @@
-//! The seam: what the logic asks of the hardware, in three narrow traits.
+//! The seam: what the logic asks of the hardware, in narrow traits.
 //!
 //! On the machine the implementation is a zero-sized type that inlines away; on the host
 //! ([`crate::host`]) it is a vector of atomics, a software page walk and a simulated clock.
 
 use crate::cpumask::CpuMask;
 use crate::frame::{CanRead, CanWrite};
-use crate::ids::{CpuId, Irq, Mfn};
+use crate::ids::{CpuId, DomId, Irq, Mfn};
 use crate::io::pci::Bdf;
+use crate::vcpu::VcpuPrivate;
 use abi::Errno;
 
 /// Access to the contents of machine frames. Every method takes a proof that the caller may touch the frame.
@@ -75,6 +76,11 @@ pub trait Cpus {
     fn now(&self) -> u64;
     /// Raw time-stamp counter of this CPU.
     fn tsc(&self) -> u64;
+    /// [`Self::tsc`] and [`Self::now`] of the same moment: a guest computes the one from the other, so they
+    /// should come from one reading.
+    fn tsc_and_now(&self) -> (u64, u64) {
+        (self.tsc(), self.now())
+    }
     /// Programs this CPU's one-shot timer (absolute ns; `u64::MAX` stops it).
     fn set_timer(&self, deadline_ns: u64);
     /// Makes `cpu` pass through its guest-exit path (or leave idle) soon.
@@ -139,8 +145,46 @@ pub trait Devices {
     fn msi_message(&self, irq: Irq) -> Option<(u64, u32)>;
 }
 
+/// Why the whole machine goes down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostShutdown {
+    /// The first domain stopped without ACPI's help.
+    Halt,
+    Reboot,
+    /// The first domain crashed: reboot, unless `noreboot`.
+    Crash,
+    /// Its watchdog fired: as for a crash.
+    Watchdog,
+}
+
+/// The console, and the machine's end.
+pub trait Platform {
+    /// Takes the machine down. Should it return, the first domain is stopped like any other.
+    fn host_shutdown(&self, why: HostShutdown);
+    /// Text of a domain (`CONSOLEIO_write`): the first one's verbatim, others' by whole lines with their
+    /// number before it.
+    fn console_write(&self, dom: DomId, text: &[u8]);
+    /// Typed characters that wait for the first domain; how many were put into `out`.
+    fn console_read(&self, out: &mut [u8]) -> usize;
+    /// Loads a segment base or (`SEGBASE_GS_USER_SEL`) the user GS selector of the running vCPU, and saves it
+    /// in its private state. The value is canonical.
+    fn set_segment_base(&self, vp: &mut VcpuPrivate, which: u32, value: u64);
+    /// The running vCPU's debug registers, virtual CR0.TS and I/O permission are now as its private state
+    /// says.
+    fn reload(&self, vp: &VcpuPrivate, what: Reload);
+}
+
+/// What of a running vCPU's private state changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reload {
+    /// `debugreg`.
+    Debug,
+    /// `cr0.TS`: the next FPU instruction faults, or not.
+    TaskSwitched,
+}
+
 /// All of them, plus a place for text.
-pub trait Machine: Frames + GuestVa + Cpus + Devices + Send + Sync + 'static {
+pub trait Machine: Frames + GuestVa + Cpus + Devices + Platform + Send + Sync + 'static {
     /// One line for the hypervisor's log; `level` as [`crate::log::Level`].
     fn log(&self, level: crate::log::Level, line: core::fmt::Arguments<'_>);
 }

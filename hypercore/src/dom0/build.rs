@@ -30,7 +30,7 @@ use crate::ids::{CpuId, DomId, Pfn, VcpuId};
 use crate::machine::Machine;
 use crate::mm;
 use crate::policy::DomainPolicy;
-use crate::vcpu::{Vcpu, pause};
+use crate::vcpu::Vcpu;
 use crate::xen::Xen;
 
 /// What a PV kernel may require of us (bits of `XENFEAT_*`): that it may write its tables in place.
@@ -273,8 +273,8 @@ fn start_vcpu<M: Machine>(
     });
     done.ok_or(refused("setting vCPU 0's registers")(Errno::EBUSY))?;
     vcpu.initialised.store(true, core::sync::atomic::Ordering::Release);
-    vcpu.pause_flags.fetch_and(!pause::DOWN, core::sync::atomic::Ordering::AcqRel);
-    Ok(())
+    // It runs once the domain is unpaused.
+    crate::sched::bring_up(xen, &vcpu).map_err(refused("bringing vCPU 0 up"))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Devices of the host machine: ports that remember, a configuration space, no real interrupts.
 
 use super::machine::HostMachine;
-use crate::ids::{CpuId, Irq};
+use crate::ids::{CpuId, DomId, Irq};
 use crate::io::pci::Bdf;
-use crate::machine::{Devices, Polarity, Trigger};
+use crate::machine::{Devices, HostShutdown, Platform, Polarity, Reload, Trigger};
+use crate::vcpu::VcpuPrivate;
 use abi::Errno;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -23,6 +24,11 @@ pub struct HostDevices {
     pub started: Mutex<BTreeMap<Irq, CpuId>>,
     pub wiring: Mutex<BTreeMap<Irq, (Trigger, Polarity)>>,
     pub msis: Mutex<Vec<Irq>>,
+    /// What domains wrote to the console, and what was typed.
+    pub written: Mutex<Vec<(DomId, Vec<u8>)>>,
+    pub typed: Mutex<Vec<u8>>,
+    pub shutdowns: Mutex<Vec<HostShutdown>>,
+    pub reloads: Mutex<Vec<Reload>>,
 }
 
 impl Devices for HostMachine {
@@ -98,5 +104,33 @@ impl Devices for HostMachine {
     }
     fn msi_message(&self, irq: Irq) -> Option<(u64, u32)> {
         self.devices.started.lock().unwrap().get(&irq).map(|c| (0xfee0_0000 | u64::from(c.0) << 12, irq.0))
+    }
+}
+
+impl Platform for HostMachine {
+    fn host_shutdown(&self, why: HostShutdown) {
+        self.devices.shutdowns.lock().unwrap().push(why);
+    }
+    fn console_write(&self, dom: DomId, text: &[u8]) {
+        self.devices.written.lock().unwrap().push((dom, text.to_vec()));
+    }
+    fn console_read(&self, out: &mut [u8]) -> usize {
+        let mut typed = self.devices.typed.lock().unwrap();
+        let n = typed.len().min(out.len());
+        for (to, from) in out.iter_mut().zip(typed.drain(..n)) {
+            *to = from;
+        }
+        n
+    }
+    fn set_segment_base(&self, vp: &mut VcpuPrivate, which: u32, value: u64) {
+        match which {
+            abi::arch_x86::SEGBASE_FS => vp.fs_base = value,
+            abi::arch_x86::SEGBASE_GS_USER => vp.gs_base_user = value,
+            abi::arch_x86::SEGBASE_GS_KERNEL => vp.gs_base_kernel = value,
+            _ => vp.gs = value as u16,
+        }
+    }
+    fn reload(&self, _vp: &VcpuPrivate, what: Reload) {
+        self.devices.reloads.lock().unwrap().push(what);
     }
 }

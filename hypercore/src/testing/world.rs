@@ -56,8 +56,8 @@ impl World {
             m: HostMachine::new(table, cpus),
             frames: table,
             domains: DomainTable::default(),
-            sched: Default::default(),
-            timers: Default::default(),
+            sched: crate::sched::Scheduler::new(cpus as usize),
+            timers: crate::time::Timers::new(cpus as usize),
             irqs: Default::default(),
             host,
         }));
