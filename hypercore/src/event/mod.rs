@@ -18,6 +18,8 @@ pub mod info;
 pub mod level2;
 pub mod life;
 pub mod op;
+#[cfg(test)]
+mod tests;
 pub mod words;
 
 pub use deliver::{
