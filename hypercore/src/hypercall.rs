@@ -17,6 +17,7 @@ pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcR
         HYPERVISOR_SET_GDT => crate::mm::desc::set_gdt(cx, args[0], args[1]),
         HYPERVISOR_UPDATE_DESCRIPTOR => crate::mm::desc::update_descriptor(cx, args[0], args[1]),
         HYPERVISOR_MEMORY_OP => crate::memory::memory_op(cx, args[0], args[1]),
+        HYPERVISOR_GRANT_TABLE_OP => crate::grant::grant_table_op(cx, args[0], args[1], args[2]),
         HYPERVISOR_EVENT_CHANNEL_OP => crate::event::event_channel_op(cx, args[0], args[1]),
         HYPERVISOR_EVENT_CHANNEL_OP_COMPAT => crate::event::event_channel_op_compat(cx, args[0]),
         HYPERVISOR_SCHED_OP => crate::sched::op::sched_op(cx, args[0] as u32, args[1]),

@@ -1,10 +1,68 @@
-//! Filled in by the next commits.
+//! Grant tables, version 1: a domain lets another map, or have copied, single frames of its own.
+//!
+//! - [`table`]: the frames shared with the guest, and for each entry in use what the hypervisor knows of it.
+//! - [`entry`]: pinning an entry for a use and letting go of it.
+//! - [`maptrack`]: the mappings a domain holds of others' frames, by handle.
+//! - [`map`], [`unmap`], [`copy`]: the operations; [`host`]: what they ask of page tables; [`op`]: the hypercall; [`small`]: its lesser commands.
+//! - [`life`]: teardown, dumps, what the audit asks.
+//!
+//! Whose references are whose: a mapping in the maptrack table holds an existence reference of the frame,
+//! with a writable type reference if it is writable, from before the guest's page-table entry is written until
+//! after it is gone and flushed. What the entry in the page table itself holds is the business of [`crate::mm`].
+//!
+//! Locks, from the top: a maptrack slot, then a grant entry. Neither is held while page tables are written.
 
-#[derive(Default)]
-pub struct DomainGrants {}
+pub mod copy;
+pub mod entry;
+pub mod host;
+pub mod life;
+pub mod map;
+pub mod maptrack;
+pub mod op;
+pub mod small;
+pub mod table;
+pub mod unmap;
+
+pub use life::{audit, dump, teardown};
+pub use op::grant_table_op;
+pub use table::{grow, resource_frame};
+
+use crate::domain::NewDomain;
+use crate::frame::HvFrame;
+use abi::Errno;
+use core::sync::atomic::AtomicU32;
+use maptrack::Maptrack;
+use table::GrantTable;
+
+/// Status of one element of a batch (`GNTST_*`).
+pub type Status = i16;
+
+/// A domain's part.
+pub struct DomainGrants {
+    /// What it lets others use.
+    table: GrantTable,
+    /// What it uses of others.
+    maptrack: Maptrack,
+    /// Where teardown goes on.
+    progress: AtomicU32,
+}
 
 impl DomainGrants {
-    pub fn new(_n: &crate::domain::NewDomain) -> Result<Self, abi::Errno> {
-        Ok(Self::default())
+    pub fn new(n: &NewDomain) -> Result<Self, Errno> {
+        Ok(Self {
+            table: GrantTable::new(n.max_grant_frames)?,
+            maptrack: Maptrack::new(n.max_maptrack_frames)?,
+            progress: AtomicU32::new(0),
+        })
+    }
+
+    /// Frame `i` of the table shared with the guest, if there is one (see [`grow`]).
+    pub fn shared_frame(&self, i: u32) -> Option<&HvFrame> {
+        self.table.frame(i)
+    }
+
+    /// Frames there are, and the most there may be.
+    pub fn sizes(&self) -> (u32, u32) {
+        (self.table.frames(), self.table.max_frames())
     }
 }

@@ -1,0 +1,62 @@
+//! Grant mappings in page tables.
+
+use super::Status;
+use super::entry::Pinned;
+use super::maptrack::Place;
+use crate::cpumask::CpuMask;
+use crate::domain::Domain;
+use crate::machine::{Flush, Machine};
+use crate::mm;
+use crate::xen::{Cx, Xen};
+use abi::grant_table::*;
+use x86::pte::Pte;
+
+/// The entry a mapping asks for.
+fn pte(pin: &Pinned, flags: u32) -> Pte {
+    let mut bits = Pte::PRESENT | Pte::ACCESSED | Pte::DIRTY;
+    if flags & GNTMAP_APPLICATION_MAP != 0 {
+        bits |= Pte::USER;
+    }
+    if pin.writable() {
+        bits |= Pte::RW;
+    }
+    let available = u64::from((flags & GNTMAP_GUEST_AVAIL_MASK) >> GNTMAP_GUEST_AVAIL0);
+    bits |= available << Pte::AVAIL.trailing_zeros() & Pte::AVAIL;
+    Pte::new(pin.mfn().0, bits)
+}
+
+/// Writes the entry; what stood there is released as by any update.
+pub fn install<M: Machine>(cx: &mut Cx<'_, M>, place: Place, pin: &Pinned, flags: u32) -> Result<(), Status> {
+    let owner = pin.frame().owner();
+    match place {
+        Place::Va(va) => mm::grants::map_va(cx, va, pte(pin, flags), owner),
+        Place::Pte(at) => mm::grants::map_pte(cx, at, pte(pin, flags), owner),
+    }
+    .map_err(|_| GNTST_GENERAL_ERROR)
+}
+
+/// Clears the entry, if it still maps the frame.
+pub fn remove<M: Machine>(cx: &mut Cx<'_, M>, place: Place, pin: &Pinned) -> Result<(), Status> {
+    match place {
+        Place::Va(va) => mm::grants::unmap_va(cx, va, pin.mfn()),
+        Place::Pte(at) => mm::grants::unmap_pte(cx, at, pin.mfn()),
+    }
+    .map_err(|_| GNTST_GENERAL_ERROR)
+}
+
+/// Puts the entry of `with` in its place and clears that one; only for mappings by address.
+pub fn replace<M: Machine>(cx: &mut Cx<'_, M>, place: Place, pin: &Pinned, with: u64) -> Result<(), Status> {
+    match place {
+        Place::Va(va) => mm::grants::replace_va(cx, va, pin.mfn(), with).map_err(|_| GNTST_GENERAL_ERROR),
+        Place::Pte(_) => Err(GNTST_GENERAL_ERROR),
+    }
+}
+
+/// Flushes what `dom`'s CPUs may cache of unmapped entries: one page if `only` names it, else everything.
+pub fn flush<M: Machine>(xen: &Xen<M>, dom: &Domain, only: Option<u64>) {
+    let cpus: CpuMask = dom.dirty_cpus.load();
+    match only {
+        Some(va) => xen.m.flush(&cpus, Flush::Page(va)),
+        None => mm::tlb::flush_domain(xen, dom),
+    }
+}

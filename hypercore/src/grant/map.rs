@@ -1,0 +1,73 @@
+//! `GNTTABOP_map_grant_ref`.
+
+use super::Status;
+use super::entry::{pin, unpin};
+use super::maptrack::{Mapping, Place, Slot};
+use crate::ids::{DomId, GrantRef, Mfn};
+use crate::machine::Machine;
+use crate::xen::Cx;
+use abi::grant_table::*;
+
+/// Does one element and fills in its results.
+pub fn map<M: Machine>(cx: &mut Cx<'_, M>, op: &mut GnttabMapGrantRef) {
+    match try_map(cx, op) {
+        Ok((handle, mfn)) => {
+            op.status = GNTST_OKAY;
+            op.handle = handle;
+            op.dev_bus_addr = mfn.0 << 12;
+        }
+        Err(status) => op.status = status,
+    }
+}
+
+fn try_map<M: Machine>(cx: &mut Cx<'_, M>, op: &GnttabMapGrantRef) -> Result<(u32, Mfn), Status> {
+    let (host, device) = (op.flags & GNTMAP_HOST_MAP != 0, op.flags & GNTMAP_DEVICE_MAP != 0);
+    if !host && !device {
+        return Err(GNTST_GENERAL_ERROR);
+    }
+    let granter = cx.xen.domains.get(DomId(op.dom)).ok_or(GNTST_BAD_DOMAIN)?;
+    // A dying domain gains no mapping. One that starts to die now is torn down only after this call.
+    if !cx.dom.is_alive() {
+        return Err(GNTST_GENERAL_ERROR);
+    }
+    let handle = cx.dom.grants.maptrack.take().ok_or(GNTST_NO_DEVICE_SPACE)?;
+    let made = make(cx, op, granter, host, device);
+    let Some(slot) = cx.dom.grants.maptrack.slot(handle) else { return Err(GNTST_BAD_HANDLE) };
+    match made {
+        Ok(mapping) => {
+            let mfn = mapping.pin.mfn();
+            *slot.lock() = Slot::Mapped(mapping);
+            Ok((handle, mfn))
+        }
+        Err(status) => {
+            cx.dom.grants.maptrack.give(handle);
+            Err(status)
+        }
+    }
+}
+
+/// Pins the entry, and maps its frame where the guest wants it.
+fn make<M: Machine>(
+    cx: &mut Cx<'_, M>,
+    op: &GnttabMapGrantRef,
+    granter: alloc::sync::Arc<crate::domain::Domain>,
+    host: bool,
+    device: bool,
+) -> Result<Mapping, Status> {
+    let gref = GrantRef(op.ref_);
+    let write = op.flags & GNTMAP_READONLY == 0;
+    let pin = pin(cx.xen, &granter, gref, cx.dom, write)?;
+    let host = host.then_some(if op.flags & GNTMAP_CONTAINS_PTE != 0 {
+        Place::Pte(op.host_addr)
+    } else {
+        Place::Va(op.host_addr)
+    });
+    if let Some(place) = host
+        && let Err(status) = super::host::install(cx, place, &pin, op.flags)
+    {
+        drop(pin);
+        unpin(cx.xen, &granter, gref, write);
+        return Err(status);
+    }
+    Ok(Mapping { granter, gref, host, device, pin })
+}

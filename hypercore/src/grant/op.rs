@@ -1,0 +1,194 @@
+//! `grant_table_op`: decodes, runs batches, and the commands that only look or set up.
+//!
+//! Batches commit a prefix: every element has its own status, and a fault or a continuation names the first
+//! one not done.
+
+use super::copy::Copier;
+use super::map::map;
+use super::table::grow;
+use super::unmap::{BATCH, Ending, Request};
+use super::{Status, small};
+use crate::domain::Domain;
+use crate::guest;
+use crate::machine::{GuestFault, Machine};
+use crate::xen::{Cx, HcResult};
+use abi::Errno;
+use abi::grant_table::*;
+use abi::xen::HYPERVISOR_GRANT_TABLE_OP;
+use alloc::sync::Arc;
+use core::mem::offset_of;
+
+/// Elements between two looks at whether others want the CPU.
+pub const STRIDE: u32 = BATCH as u32;
+
+/// Hypercall 20. `uop`: address of `count` structures of the command.
+pub fn grant_table_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u64, uop: u64, count: u64) -> HcResult {
+    let (cmd, count) = (cmd as u32, count as u32);
+    if (count as i32) < 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let done = match cmd {
+        GNTTABOP_MAP_GRANT_REF => map_batch(cx, uop, count)?,
+        GNTTABOP_UNMAP_GRANT_REF => unmap_batch::<M, GnttabUnmapGrantRef>(cx, uop, count)?,
+        GNTTABOP_UNMAP_AND_REPLACE => unmap_batch::<M, GnttabUnmapAndReplace>(cx, uop, count)?,
+        GNTTABOP_COPY => copy_batch(cx, uop, count)?,
+        GNTTABOP_SWAP_GRANT_REF => small::swap(cx, uop, count)?,
+        GNTTABOP_CACHE_FLUSH => small::cache_flush(cx, uop, count)?,
+        GNTTABOP_SETUP_TABLE => return setup_table(cx, uop, count),
+        GNTTABOP_QUERY_SIZE => return query_size(cx, uop, count),
+        GNTTABOP_SET_VERSION => return small::set_version(cx, uop, count),
+        GNTTABOP_GET_VERSION => return small::get_version(cx, uop, count),
+        GNTTABOP_GET_STATUS_FRAMES => return small::get_status_frames(cx, uop, count),
+        _ => return Err(Errno::ENOSYS.into()),
+    };
+    if done.count == count {
+        return Ok(0);
+    }
+    let rest = [u64::from(cmd), done.next, u64::from(count - done.count), 0, 0, 0];
+    cx.restart(HYPERVISOR_GRANT_TABLE_OP, rest)
+}
+
+/// How far a batch came.
+pub struct Done {
+    pub count: u32,
+    /// Address of the first element not done.
+    pub next: u64,
+}
+
+impl Done {
+    pub fn all(count: u32) -> Self {
+        Self { count, next: 0 }
+    }
+}
+
+/// Runs `f` on the address of each element; after every `stride` of them others may want the CPU.
+pub fn each<T, M: Machine>(
+    cx: &mut Cx<'_, M>,
+    uop: u64,
+    count: u32,
+    stride: u32,
+    mut f: impl FnMut(&mut Cx<'_, M>, u64) -> Result<(), GuestFault>,
+) -> Result<Done, GuestFault> {
+    for i in 0..count {
+        let at = guest::element::<T>(uop, u64::from(i))?;
+        if i != 0 && i.is_multiple_of(stride) && cx.xen.m.preempt_point() {
+            return Ok(Done { count: i, next: at });
+        }
+        f(cx, at)?;
+    }
+    Ok(Done::all(count))
+}
+
+fn map_batch<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> Result<Done, GuestFault> {
+    each::<GnttabMapGrantRef, M>(cx, uop, count, STRIDE, |cx, at| {
+        let mut op = guest::read(&cx.xen.m, at)?;
+        map(cx, &mut op);
+        guest::write(&cx.xen.m, at, &op)
+    })
+}
+
+/// The two kinds of unmap.
+trait Unmap: zerocopy::FromBytes + zerocopy::IntoBytes {
+    const STATUS: usize;
+    fn request(&self) -> Request;
+}
+
+impl Unmap for GnttabUnmapGrantRef {
+    const STATUS: usize = offset_of!(Self, status);
+    fn request(&self) -> Request {
+        Request {
+            handle: self.handle,
+            host_addr: self.host_addr,
+            dev_bus_addr: self.dev_bus_addr,
+            replace: None,
+        }
+    }
+}
+
+impl Unmap for GnttabUnmapAndReplace {
+    const STATUS: usize = offset_of!(Self, status);
+    fn request(&self) -> Request {
+        Request {
+            handle: self.handle,
+            host_addr: self.host_addr,
+            dev_bus_addr: 0,
+            replace: Some(self.new_addr),
+        }
+    }
+}
+
+fn unmap_batch<M: Machine, T: Unmap>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> Result<Done, GuestFault> {
+    let mut ending = Ending::default();
+    let done = each::<T, M>(cx, uop, count, STRIDE, |cx, at| {
+        let op: T = guest::read(&cx.xen.m, at)?;
+        if ending.is_full() {
+            ending.finish(cx.xen, cx.dom);
+        }
+        let status = ending.unmap(cx, &op.request());
+        write_status(cx, at + T::STATUS as u64, status)
+    });
+    ending.finish(cx.xen, cx.dom);
+    done
+}
+
+fn copy_batch<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> Result<Done, GuestFault> {
+    let mut copier = Copier::default();
+    let done = each::<GnttabCopy, M>(cx, uop, count, STRIDE, |cx, at| {
+        let op: GnttabCopy = guest::read(&cx.xen.m, at)?;
+        let status = copier.copy(cx, &op);
+        write_status(cx, at + offset_of!(GnttabCopy, status) as u64, status)
+    });
+    copier.close(cx.xen);
+    done
+}
+
+pub fn write_status<M: Machine>(cx: &Cx<'_, M>, at: u64, status: Status) -> Result<(), GuestFault> {
+    guest::write(&cx.xen.m, at, &status)
+}
+
+/// The domain an element names, for its own or a controlling caller.
+pub fn subject<M: Machine>(cx: &Cx<'_, M>, id: u16) -> Result<Arc<Domain>, Status> {
+    let dom = cx.domain(id).map_err(|_| GNTST_BAD_DOMAIN)?;
+    if dom.id == cx.dom.id || cx.dom.privileged { Ok(dom) } else { Err(GNTST_PERMISSION_DENIED) }
+}
+
+fn setup_table<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> HcResult {
+    if count != 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut op: GnttabSetupTable = guest::read(&cx.xen.m, uop)?;
+    op.status = match list_frames(cx, &op) {
+        Ok(()) => GNTST_OKAY,
+        Err(status) => status,
+    };
+    guest::write(&cx.xen.m, uop, &op)?;
+    Ok(0)
+}
+
+fn list_frames<M: Machine>(cx: &Cx<'_, M>, op: &GnttabSetupTable) -> Result<(), Status> {
+    let dom = subject(cx, op.dom)?;
+    grow(cx.xen, &dom, op.nr_frames).map_err(|_| GNTST_GENERAL_ERROR)?;
+    for i in 0..op.nr_frames {
+        let frame = dom.grants.shared_frame(i).ok_or(GNTST_GENERAL_ERROR)?;
+        let mfn = crate::frame::CanRead::mfn(frame).0;
+        guest::write_at(&cx.xen.m, op.frame_list.addr(), u64::from(i), &mfn)
+            .map_err(|_| GNTST_BAD_VIRT_ADDR)?;
+    }
+    Ok(())
+}
+
+fn query_size<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> HcResult {
+    if count != 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut op: GnttabQuerySize = guest::read(&cx.xen.m, uop)?;
+    match subject(cx, op.dom) {
+        Ok(dom) => {
+            (op.nr_frames, op.max_nr_frames) = dom.grants.sizes();
+            op.status = GNTST_OKAY;
+        }
+        Err(status) => op.status = status,
+    }
+    guest::write(&cx.xen.m, uop, &op)?;
+    Ok(0)
+}

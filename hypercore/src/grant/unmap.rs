@@ -1,0 +1,119 @@
+//! `GNTTABOP_unmap_grant_ref` and `GNTTABOP_unmap_and_replace`.
+//!
+//! Three steps over a batch: page-table entries go, one flush, and only then references and marks.
+
+use super::Status;
+use super::entry::unpin;
+use super::host;
+use super::maptrack::{Mapping, Place, Slot};
+use crate::domain::Domain;
+use crate::machine::Machine;
+use crate::xen::{Cx, Xen};
+use abi::grant_table::*;
+use arrayvec::ArrayVec;
+
+/// Elements that share a flush.
+pub const BATCH: usize = 32;
+
+/// Mappings whose page-table entries are gone, waiting for the flush. They end when this is finished; it must be.
+#[must_use = "call finish"]
+#[derive(Default)]
+pub struct Ending {
+    flush: bool,
+    /// The only address to flush, if it is only one.
+    single: Option<u64>,
+    done: ArrayVec<(u32, Mapping), BATCH>,
+}
+
+/// What the guest asks of a handle.
+pub struct Request {
+    pub handle: u32,
+    /// As mapped; 0 keeps the host mapping.
+    pub host_addr: u64,
+    /// As mapped; 0 keeps the device mapping.
+    pub dev_bus_addr: u64,
+    /// Linear address whose entry takes the place of the mapping's.
+    pub replace: Option<u64>,
+}
+
+impl Ending {
+    pub fn is_full(&self) -> bool {
+        self.done.is_full()
+    }
+
+    /// Removes the page-table entry of one mapping.
+    pub fn unmap<M: Machine>(&mut self, cx: &mut Cx<'_, M>, req: &Request) -> Status {
+        let slot = match cx.dom.grants.maptrack.slot(req.handle) {
+            Some(slot) => slot,
+            None => return GNTST_BAD_HANDLE,
+        };
+        // The handle is busy while its page-table entry goes: no lock is held, and no other CPU gets it.
+        let mut mapping = {
+            let mut slot = slot.lock();
+            match core::mem::replace(&mut *slot, Slot::Busy) {
+                Slot::Mapped(m) => m,
+                other => {
+                    *slot = other;
+                    return GNTST_BAD_HANDLE;
+                }
+            }
+        };
+        let status = self.detach(cx, req, &mut mapping);
+        if mapping.host.is_none() && !mapping.device {
+            self.done.push((req.handle, mapping));
+        } else {
+            *slot.lock() = Slot::Mapped(mapping);
+        }
+        status
+    }
+
+    fn detach<M: Machine>(&mut self, cx: &mut Cx<'_, M>, req: &Request, mapping: &mut Mapping) -> Status {
+        if req.dev_bus_addr != 0 && mapping.device && req.dev_bus_addr != mapping.pin.mfn().0 << 12 {
+            return GNTST_GENERAL_ERROR;
+        }
+        if req.host_addr != 0
+            && let Some(place) = mapping.host
+        {
+            let (Place::Va(at) | Place::Pte(at)) = place;
+            if at != req.host_addr {
+                return GNTST_GENERAL_ERROR;
+            }
+            let removed = match req.replace {
+                None => host::remove(cx, place, &mapping.pin),
+                Some(with) => host::replace(cx, place, &mapping.pin, with),
+            };
+            if let Err(status) = removed {
+                return status;
+            }
+            mapping.host = None;
+            self.single = match place {
+                Place::Va(va) if !self.flush => Some(va),
+                _ => None,
+            };
+            self.flush = true;
+        }
+        if req.dev_bus_addr != 0 {
+            mapping.device = false;
+        }
+        GNTST_OKAY
+    }
+
+    /// Flushes, then lets the references and the marks of the ended mappings go.
+    pub fn finish<M: Machine>(&mut self, xen: &'static Xen<M>, dom: &Domain) {
+        if core::mem::take(&mut self.flush) {
+            host::flush(xen, dom, self.single.take());
+        }
+        for (handle, mapping) in self.done.drain(..) {
+            end(xen, mapping);
+            dom.grants.maptrack.give(handle);
+        }
+    }
+}
+
+/// Ends a mapping that no page table and no translation reaches any more.
+pub fn end<M: Machine>(xen: &'static Xen<M>, mapping: Mapping) {
+    let Mapping { granter, gref, pin, .. } = mapping;
+    let write = pin.writable();
+    drop(pin);
+    unpin(xen, &granter, gref, write);
+}
