@@ -139,6 +139,7 @@ fn create<M: Machine>(xen: &'static Xen<M>, spec: &Dom0<'_>) -> Result<Arc<Domai
     for i in 0..spec.vcpus {
         let vcpu = Vcpu::new(&dom, VcpuId(i)).map_err(refused("a vCPU of dom0"))?;
         vcpu.set_processor(CpuId(i % xen.host.nr_cpus.max(1)));
+        crate::sched::add_vcpu(xen, &vcpu).map_err(refused("a vCPU of dom0"))?;
         dom.install_vcpu(vcpu);
     }
     if !xen.domains.insert(dom.clone()) {
