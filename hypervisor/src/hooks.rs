@@ -26,6 +26,12 @@ pub fn from_guest(frame: &mut Frame) {
     guest::exit::to_guest(frame);
 }
 
+/// A guest's registers that the processor refuses to load.
+pub fn bad_return(frame: &mut Frame) {
+    guest::traps::bad_return(frame);
+    guest::exit::to_guest(frame);
+}
+
 /// Serves flushes of translations that other CPUs asked this one for. Called from every wait.
 #[inline]
 pub fn serve_flush() {

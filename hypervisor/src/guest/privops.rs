@@ -1,12 +1,16 @@
 //! Privileged instructions of guests: what `hypercore::emulate` needs, from the vCPU and this CPU.
 
 use abi::Errno;
+use hypercore::dom0::hypercall_page;
 use hypercore::emulate::decode::Segment;
 use hypercore::emulate::privileged::{self, Outcome, PrivOps, Stop};
 use hypercore::emulate::ptwr;
 use hypercore::guest;
+use hypercore::ids::Mfn;
 use hypercore::io::ports;
+use hypercore::machine::Frames;
 use hypercore::mm::ptwr::Tables;
+use hypercore::mm::types::get_writable;
 use hypercore::policy::cpuid::{CpuidContext, TscLeaves};
 use hypercore::policy::msr::{self, MsrContext, ReadMsr, WriteMsr};
 use hypercore::traps::bounce::Undeliverable;
@@ -54,9 +58,7 @@ impl PrivOps for Ops<'_, '_> {
         self.cx.vp.kernel_mode
     }
     fn long_mode(&self) -> bool {
-        // The flat compatibility selector is the only 32-bit code segment that can be known without reading
-        // the guest's tables; instructions of others decode alike but for addressing.
-        self.cx.regs.cs != 0xe023
+        segments::is_64bit_code(self.cx.regs.cs)
     }
     fn segment_base(&mut self, segment: Segment) -> Result<u64, Stop> {
         Ok(match segment {
@@ -126,6 +128,12 @@ impl PrivOps for Ops<'_, '_> {
             WriteMsr::TscAux(v) => {
                 self.cx.vp.tsc_aux = v.into();
                 super::machine::set_tsc_aux(v.into());
+            }
+            WriteMsr::HypercallPage { gfn } => {
+                // The guest's own frame, as ordinary memory: what it may write itself.
+                let frame = self.cx.xen.frames.get(Mfn(gfn), self.cx.dom.id).ok_or(Stop::GP)?;
+                let page = get_writable(self.cx.xen, frame).map_err(|_| Stop::GP)?;
+                self.cx.xen.m.write(&page, 0, &hypercall_page::contents());
             }
             WriteMsr::Host { msr, value } => {
                 if !super::msr::write_safe(msr, value) {
@@ -233,8 +241,9 @@ pub fn apply_cr4(guest: u64) {
 fn cpuid(cx: &Cx<'_, Bare>, leaf: u32, subleaf: u32) -> [u32; 4] {
     let scale = crate::time::scale();
     let context = CpuidContext {
-        apic_id: (cx.vcpu.id.0 * 2) as u8,
-        osxsave: cx.vp.cr4 & CR4_OSXSAVE != 0,
+        apic_id: cx.vcpu.id.0 as u8,
+        // Linux's kernel gives XSAVE up if it does not see this before it sets CR4.
+        osxsave: features::get().xsave && (cx.vp.kernel_mode || cx.vp.cr4 & CR4_OSXSAVE != 0),
         xcr0: cx.vp.xcr0,
         machine_address_bits: features::get().phys_bits,
         tsc: TscLeaves {

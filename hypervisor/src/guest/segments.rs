@@ -114,3 +114,14 @@ pub fn restore(vp: &VcpuPrivate) {
     set_fs_base(vp.fs_base);
     set_gs_base(if vp.kernel_mode { vp.gs_base_kernel } else { vp.gs_base_user });
 }
+
+/// Whether `selector` names a 64-bit code segment in the loaded tables.
+pub fn is_64bit_code(selector: u16) -> bool {
+    const L: u32 = 1 << 21;
+    let rights: u32;
+    // SAFETY: LAR only reads a descriptor; one it may not read leaves the register (0) alone.
+    unsafe {
+        asm!("lar {0:e}, {1:e}", inout(reg) 0u32 => rights, in(reg) u32::from(selector), options(nostack));
+    }
+    rights & L != 0
+}

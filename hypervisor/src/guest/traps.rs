@@ -49,6 +49,17 @@ fn hypercall(cx: &mut Cx<'_, Bare>) {
     hypercore::hypercall::finish(cx, result);
 }
 
+/// The frame the guest wants to return to is not loadable: its failsafe callback gets it.
+pub fn bad_return(regs: &mut GuestRegs) {
+    with_cx(regs, |cx| {
+        let callback = Bounce::callback(cx.vp.traps.failsafe);
+        let b = Bounce { failsafe: Some(super::segments::selectors()), ..callback };
+        if let Err(e) = deliver(cx, &b) {
+            undeliverable(cx, "failsafe callback", e);
+        }
+    });
+}
+
 /// Any vector from a guest but SYSCALL, NMI, #DF and #MC.
 pub fn from_guest(regs: &mut GuestRegs) {
     let v = regs.entry_vector as u8;

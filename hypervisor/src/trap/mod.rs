@@ -68,6 +68,11 @@ pub fn interrupt(number: u8) {
     }
 }
 
+/// The processor refused to return to a guest with this frame.
+pub extern "C" fn bad_return(frame: &mut Frame) {
+    hooks::bad_return(frame);
+}
+
 /// NMI, #DF, #MC, and #DB in ring 0: on their own stacks, wherever they interrupted.
 pub extern "C" fn trap_ist(frame: &mut Frame) {
     match frame.entry_vector {
