@@ -47,8 +47,14 @@ pub struct Domain {
     pub shutdown_code: AtomicU32,
     /// Nesting count of `pausedomain` (tools' pauses and the hypervisor's own together).
     pub pause_count: AtomicU32,
-    /// Paused by the toolstack (`XEN_DOMINF_paused`; one level, as the ABI has it).
-    pub paused_by_controller: AtomicBool,
+    /// How often tools have paused it beyond unpausing it; a new domain begins with 1.
+    pub controller_pauses: AtomicU32,
+    /// Emulated devices (none for PV) and MSR strictness, as the tool asked for them.
+    pub arch_config: Mutex<abi::arch_x86::ArchDomainconfig>,
+    /// A tool has let it run once: its CPU policy no longer changes.
+    pub has_run: AtomicBool,
+    /// A debugger is attached (`XEN_DOMCTL_setdebugging`).
+    pub debugged: AtomicBool,
     /// CPUs that may hold translations of this domain's tables.
     pub dirty_cpus: AtomicCpuMask,
     vcpus: RwLock<Vec<Option<Arc<Vcpu>>>>,
@@ -98,7 +104,10 @@ impl Domain {
             shut_down: AtomicBool::new(false),
             shutdown_code: AtomicU32::new(u32::MAX),
             pause_count: AtomicU32::new(1),
-            paused_by_controller: AtomicBool::new(true),
+            controller_pauses: AtomicU32::new(1),
+            arch_config: Mutex::default(),
+            has_run: AtomicBool::new(false),
+            debugged: AtomicBool::new(false),
             dirty_cpus: AtomicCpuMask::default(),
             vcpus: RwLock::new(vcpus),
             max_vcpus: n.max_vcpus,
@@ -136,6 +145,11 @@ impl Domain {
     /// At the very end of destruction: breaks the domain <-> vCPU cycle.
     pub(crate) fn drop_vcpus(&self) {
         self.vcpus.write().clear();
+    }
+
+    /// Paused by the tools (`XEN_DOMINF_paused`).
+    pub fn paused_by_controller(&self) -> bool {
+        self.controller_pauses.load(Acquire) != 0
     }
 
     pub fn dying(&self) -> Dying {

@@ -22,6 +22,7 @@ pub mod host;
 pub mod hypercall;
 pub mod ids;
 pub mod io;
+pub mod lifecycle;
 pub mod log;
 pub mod machine;
 pub mod memory;

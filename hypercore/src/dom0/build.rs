@@ -25,12 +25,10 @@ use super::memory::{self, Memory};
 use super::notes::Notes;
 use crate::boot::cmdline::Dom0Mem;
 use crate::domain::{Domain, NewDomain};
-use crate::frame::HvFrame;
-use crate::ids::{CpuId, DomId, Pfn, VcpuId};
+use crate::ids::{DomId, Pfn, VcpuId};
+use crate::lifecycle;
 use crate::machine::Machine;
 use crate::mm;
-use crate::policy::DomainPolicy;
-use crate::vcpu::Vcpu;
 use crate::xen::Xen;
 
 /// What a PV kernel may require of us (bits of `XENFEAT_*`): that it may write its tables in place.
@@ -132,19 +130,9 @@ fn create<M: Machine>(xen: &'static Xen<M>, spec: &Dom0<'_>) -> Result<Arc<Domai
         max_maptrack_frames: 1024,
         grant_version_max: 1,
     };
-    let no_memory = BuildError::NoMemory { what: "the domain" };
-    let shared_info = HvFrame::alloc(&xen.m, xen.frames, DomId::DOM0).ok_or(no_memory)?;
-    let policy = DomainPolicy::new(xen.host.policies.dom0());
-    let dom = Domain::new(&new, shared_info, policy).map_err(refused("dom0's creation"))?;
-    for i in 0..spec.vcpus {
-        let vcpu = Vcpu::new(&dom, VcpuId(i)).map_err(refused("a vCPU of dom0"))?;
-        vcpu.set_processor(CpuId(i % xen.host.nr_cpus.max(1)));
-        crate::sched::add_vcpu(xen, &vcpu).map_err(refused("a vCPU of dom0"))?;
-        dom.install_vcpu(vcpu);
-    }
-    if !xen.domains.insert(dom.clone()) {
-        return Err(refused("dom0's number")(Errno::EEXIST));
-    }
+    let policy = xen.host.policies.dom0();
+    let dom = lifecycle::create_domain(xen, &new, policy).map_err(refused("dom0's creation"))?;
+    lifecycle::create_vcpus(xen, &dom).map_err(refused("a vCPU of dom0"))?;
     Ok(dom)
 }
 

@@ -129,7 +129,7 @@ fn status(dom: &Arc<Domain>, a: &mut EvtchnStatus) -> Result<(), Errno> {
 /// EBUSY: another domain, not paused by its controller.
 fn reset<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, id: u16, arg: u64) -> HcResult {
     let dom = cx.domain_for_control(id)?;
-    if dom.id != cx.dom.id && !dom.paused_by_controller.load(Acquire) {
+    if dom.id != cx.dom.id && !dom.paused_by_controller() {
         return Err(Stop::Errno(Errno::EBUSY));
     }
     if cmd == EVTCHNOP_RESET {

@@ -3,11 +3,13 @@
 //! - [`assign`]: giving frames to a domain (flushed, scrubbed, counted), claims, idle scrubbing.
 //! - [`reservation`]: increase, decrease, populate; [`exchange`]: frames for others, as devices need them.
 //! - [`maps`]: memory maps, the machine-to-physical table, physmap calls of translated guests.
+//! - [`resource`]: frames of another domain's grant table.
 
 pub mod assign;
 pub mod exchange;
 pub mod maps;
 pub mod reservation;
+pub mod resource;
 #[cfg(test)]
 mod tests;
 
@@ -97,18 +99,15 @@ impl DomainMemory {
         })
     }
 
+    /// After the domain was marked dying: whoever was giving it a frame is through, and nobody will again.
+    pub(crate) fn settle(&self) {
+        drop(self.holdings.lock());
+    }
+
     /// Remembers that a frame of this region came to the domain by another way than [`assign_pages`]
     /// (a transfer). ENOMEM when there is no memory to remember it.
     pub(crate) fn note_region(&self, mfn: Mfn) -> Result<(), Errno> {
         self.holdings.lock().note(mfn.0 >> REGION_ORDER)
-    }
-
-    /// The domain no longer owns any frame of the region that begins at `first`, and will get none.
-    pub(crate) fn forget_region(&self, first: Mfn) {
-        let region = first.0 >> REGION_ORDER;
-        if let Some(word) = self.holdings.lock().regions.get_mut((region / 64) as usize) {
-            *word &= !(1 << (region % 64));
-        }
     }
 }
 
@@ -155,6 +154,7 @@ pub fn memory_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u64, arg: u64) -> HcResult
         XENMEM_INCREASE_RESERVATION | XENMEM_DECREASE_RESERVATION | XENMEM_POPULATE_PHYSMAP => {
             return reservation::change(cx, op, start, arg);
         }
+        XENMEM_ACQUIRE_RESOURCE => return resource::acquire(cx, start, arg),
         // These do not continue, so there is nothing to start from.
         _ if start != 0 => return Err(Errno::EINVAL.into()),
         _ => {}
@@ -175,6 +175,7 @@ pub fn memory_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u64, arg: u64) -> HcResult
         XENMEM_MEMORY_MAP => maps::memory_map(cx, arg),
         XENMEM_MACHINE_MEMORY_MAP => maps::machine_memory_map(cx, arg),
         XENMEM_SET_MEMORY_MAP => maps::set_memory_map(cx, arg),
+        XENMEM_MACHPHYS_MFN_LIST => maps::machphys_mfn_list(cx, arg),
         XENMEM_MACHPHYS_MAPPING => maps::machphys_mapping(cx, arg),
         XENMEM_ADD_TO_PHYSMAP | XENMEM_ADD_TO_PHYSMAP_BATCH | XENMEM_REMOVE_FROM_PHYSMAP => {
             maps::physmap(cx, arg)

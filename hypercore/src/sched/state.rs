@@ -107,18 +107,21 @@ pub fn unpause_domain<M: Machine>(xen: &Xen<M>, dom: &Domain) {
     dom.for_each_vcpu(|v| update(xen, v));
 }
 
-/// The toolstack pauses `dom`, however often it says so; returns once none of its vCPUs is on a CPU.
-pub fn controller_pause<M: Machine>(xen: &Xen<M>, dom: &Domain) {
-    if !dom.paused_by_controller.swap(true, SeqCst) {
-        pause_domain_sync(xen, dom);
-    }
+/// The toolstack pauses `dom`, once more; returns once none of its vCPUs is on a CPU. EOVERFLOW: too often.
+pub fn controller_pause<M: Machine>(xen: &Xen<M>, dom: &Domain) -> Result<(), abi::Errno> {
+    let more = |n: u32| n.checked_add(1).filter(|&n| n <= i32::MAX as u32);
+    dom.controller_pauses.fetch_update(SeqCst, SeqCst, more).map_err(|_| abi::Errno::EOVERFLOW)?;
+    pause_domain_sync(xen, dom);
+    Ok(())
 }
 
-/// The toolstack (or the builder of the first domain) lets `dom` run.
-pub fn controller_unpause<M: Machine>(xen: &Xen<M>, dom: &Domain) {
-    if dom.paused_by_controller.swap(false, SeqCst) {
-        unpause_domain(xen, dom);
-    }
+/// The toolstack (or the builder of the first domain) takes one of its pauses back. EINVAL: there is none.
+pub fn controller_unpause<M: Machine>(xen: &Xen<M>, dom: &Domain) -> Result<(), abi::Errno> {
+    let less = |n: u32| n.checked_sub(1);
+    dom.controller_pauses.fetch_update(SeqCst, SeqCst, less).map_err(|_| abi::Errno::EINVAL)?;
+    dom.has_run.store(true, SeqCst);
+    unpause_domain(xen, dom);
+    Ok(())
 }
 
 /// As [`pause_domain`], and returns once none of its vCPUs is on a CPU. Not for the caller's own domain.

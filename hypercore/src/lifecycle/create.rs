@@ -1,0 +1,68 @@
+//! Creation: everything is allocated before anything can be seen, so a refusal leaves nothing behind.
+
+use crate::domain::{Domain, NewDomain};
+use crate::frame::HvFrame;
+use crate::ids::{CpuId, VcpuId};
+use crate::machine::Machine;
+use crate::policy::{CpuPolicy, DomainPolicy};
+use crate::sched;
+use crate::vcpu::{Vcpu, VcpuPrivate};
+use crate::xen::Xen;
+use abi::Errno;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// What the parts of a vCPU or a domain allocate beside the structures themselves.
+const SLACK: usize = 64 << 10;
+
+/// ENOMEM unless the heap has room for a `T` and what comes with it. `Box` and `Arc` cannot refuse; creation asks
+/// first.
+fn room_for<T>() -> Result<(), Errno> {
+    Vec::<u8>::new().try_reserve_exact(size_of::<T>() + SLACK).map_err(|_| Errno::ENOMEM)
+}
+
+/// A domain without vCPUs or memory, paused by the controller, in the list of domains.
+/// EEXIST: the number is taken. ENOMEM.
+pub fn create_domain<M: Machine>(
+    xen: &'static Xen<M>,
+    n: &NewDomain,
+    policy: CpuPolicy,
+) -> Result<Arc<Domain>, Errno> {
+    room_for::<Domain>()?;
+    let shared_info = HvFrame::alloc(&xen.m, xen.frames, n.id).ok_or(Errno::ENOMEM)?;
+    let dom = Domain::new(n, shared_info, DomainPolicy::new(policy))?;
+    xen.domains.insert(dom.clone())?;
+    Ok(dom)
+}
+
+/// The vCPU `id`, down; EEXIST if there is one, EINVAL above the domain's number.
+pub fn create_vcpu<M: Machine>(
+    xen: &'static Xen<M>,
+    dom: &Arc<Domain>,
+    id: VcpuId,
+) -> Result<Arc<Vcpu>, Errno> {
+    if id.0 >= dom.max_vcpus {
+        return Err(Errno::EINVAL);
+    }
+    if dom.vcpu(id).is_some() {
+        return Err(Errno::EEXIST);
+    }
+    room_for::<Vcpu>()?;
+    room_for::<VcpuPrivate>()?;
+    let v = Vcpu::new(dom, id)?;
+    // Where it starts; the scheduler moves it.
+    v.set_processor(CpuId(id.0 % xen.host.nr_cpus.max(1)));
+    sched::add_vcpu(xen, &v)?;
+    dom.install_vcpu(v.clone());
+    Ok(v)
+}
+
+/// All vCPUs that are not there yet. Those made before a refusal stay; a second call goes on from there.
+pub fn create_vcpus<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>) -> Result<(), Errno> {
+    for id in (0..dom.max_vcpus).map(VcpuId) {
+        if dom.vcpu(id).is_none() {
+            create_vcpu(xen, dom, id)?;
+        }
+    }
+    Ok(())
+}
