@@ -16,6 +16,7 @@ pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcR
         }
         HYPERVISOR_SET_GDT => crate::mm::desc::set_gdt(cx, args[0], args[1]),
         HYPERVISOR_UPDATE_DESCRIPTOR => crate::mm::desc::update_descriptor(cx, args[0], args[1]),
+        HYPERVISOR_DOMCTL => crate::domctl::domctl(cx, args[0]),
         HYPERVISOR_MEMORY_OP => crate::memory::memory_op(cx, args[0], args[1]),
         HYPERVISOR_GRANT_TABLE_OP => crate::grant::grant_table_op(cx, args[0], args[1], args[2]),
         HYPERVISOR_EVENT_CHANNEL_OP => crate::event::event_channel_op(cx, args[0], args[1]),
@@ -27,19 +28,5 @@ pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcR
             Ok(0)
         }
         _ => Err(Errno::ENOSYS.into()),
-    }
-}
-
-/// Puts the answer where the guest finds it.
-pub fn finish<M: Machine>(cx: &mut Cx<'_, M>, result: HcResult) {
-    match result {
-        Ok(v) => cx.regs.rax = v,
-        Err(crate::xen::Stop::Errno(e)) => cx.regs.rax = e.to_ret(),
-        Err(crate::xen::Stop::Continue) => {
-            let r = cx.restart.take().unwrap();
-            cx.regs.rax = r.nr as u64;
-            [cx.regs.rdi, cx.regs.rsi, cx.regs.rdx, cx.regs.r10, cx.regs.r8, cx.regs.r9] = r.args;
-            cx.regs.rip -= 2;
-        }
     }
 }

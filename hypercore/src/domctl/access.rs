@@ -1,0 +1,70 @@
+//! What of the hardware a domain may touch: irq, iomem and ioport permission. A caller gives only what it has.
+
+use super::{Call, DONE, OpResult};
+use crate::domain::Domain;
+use crate::io::ranges::RangeSet;
+use crate::machine::Machine;
+use crate::sync::RwLock;
+use crate::xen::Cx;
+use abi::Errno;
+use abi::domctl::*;
+
+/// Machine frames an address can name.
+const MAX_FRAME: u64 = 1 << 40;
+
+/// Gives or takes `first..=last`. EPERM: the caller has not got it itself.
+fn change(
+    caller: &RwLock<RangeSet>,
+    target: &RwLock<RangeSet>,
+    first: u64,
+    last: u64,
+    allow: bool,
+) -> OpResult {
+    if !caller.read().contains_range(first, last) {
+        return Err(Errno::EPERM);
+    }
+    let mut set = target.write();
+    if allow {
+        set.add(first, last)?
+    } else {
+        set.remove(first, last)?
+    }
+    DONE
+}
+
+pub(super) fn irq<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let p: DomctlIrqPermission = call.get();
+    let irq = u64::from(p.pirq);
+    if p.pirq >= cx.xen.m.nr_gsis() {
+        return Err(Errno::EINVAL);
+    }
+    change(&cx.dom.io.irqs, &dom.io.irqs, irq, irq, p.allow_access != 0)
+}
+
+/// EINVAL: no or impossible frames. EOPNOTSUPP: taking frames away that the domain may have mapped.
+pub(super) fn iomem<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let p: DomctlIomemPermission = call.get();
+    let last = p.first_mfn.checked_add(p.nr_mfns).and_then(|end| end.checked_sub(1)).ok_or(Errno::EINVAL)?;
+    if p.nr_mfns == 0 || last >= MAX_FRAME {
+        return Err(Errno::EINVAL);
+    }
+    let allow = p.allow_access != 0;
+    if !allow && dom.has_run.load(core::sync::atomic::Ordering::Acquire) {
+        // Mappings hold no reference; finding them all is not done, so the right stays.
+        let holds = dom.io.iomem.read().overlaps(p.first_mfn, last);
+        return if holds { Err(Errno::EOPNOTSUPP) } else { DONE };
+    }
+    change(&cx.dom.io.iomem, &dom.io.iomem, p.first_mfn, last, allow)
+}
+
+pub(super) fn ioport<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let p: DomctlIoportPermission = call.get();
+    let (first, n) = (u64::from(p.first_port), u64::from(p.nr_ports));
+    if n == 0 {
+        return DONE;
+    }
+    if first + n > 0x1_0000 {
+        return Err(Errno::EINVAL);
+    }
+    change(&cx.dom.io.ports, &dom.io.ports, first, first + n - 1, p.allow_access != 0)
+}

@@ -1,0 +1,127 @@
+//! Pausing, resuming and naming a domain; its clocks, its share of CPU time, its nodes.
+
+use super::{Call, DONE, OpResult, bitmap, not_self, vcpu_of};
+use crate::cpumask::CpuMask;
+use crate::domain::Domain;
+use crate::ids::CpuId;
+use crate::machine::Machine;
+use crate::time::TscInfo;
+use crate::xen::Cx;
+use crate::{sched, time};
+use abi::Errno;
+use abi::domctl::*;
+use core::sync::atomic::Ordering::*;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// EOVERFLOW: paused too often.
+pub(super) fn pause<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain) -> OpResult {
+    not_self(cx, dom)?;
+    sched::controller_pause(cx.xen, dom)?;
+    DONE
+}
+
+/// EINVAL: not paused by tools.
+pub(super) fn unpause<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain) -> OpResult {
+    not_self(cx, dom)?;
+    sched::controller_unpause(cx.xen, dom)?;
+    DONE
+}
+
+pub(super) fn resume<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain) -> OpResult {
+    not_self(cx, dom)?;
+    sched::shutdown::domain_resume(cx.xen, dom);
+    DONE
+}
+
+pub(super) fn set_handle(dom: &Domain, call: &Call) -> OpResult {
+    *dom.handle.lock() = call.get::<DomctlSetdomainhandle>().handle;
+    DONE
+}
+
+pub(super) fn set_debugging<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    not_self(cx, dom)?;
+    dom.debugged.store(call.get::<DomctlSetdebugging>().enable != 0, Relaxed);
+    DONE
+}
+
+/// How far the domain's wall clock is ahead of the machine's.
+pub(super) fn set_time_offset<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let t: DomctlSettimeoffset = call.get();
+    dom.time.offset_seconds.store(t.time_offset_seconds, Relaxed);
+    time::update_wallclock(cx.xen, dom);
+    DONE
+}
+
+/// EINVAL: no such mode.
+pub(super) fn set_tsc_info<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let t: DomctlTscInfo = call.get();
+    not_self(cx, dom)?;
+    if t.tsc_mode > TSC_MODE_NEVER_EMULATE {
+        return Err(Errno::EINVAL);
+    }
+    *dom.time.tsc.lock() =
+        TscInfo { mode: t.tsc_mode, elapsed_ns: t.elapsed_nsec, khz: t.gtsc_khz, incarnation: t.incarnation };
+    DONE
+}
+
+pub(super) fn get_tsc_info<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    not_self(cx, dom)?;
+    let t = *dom.time.tsc.lock();
+    let khz = if t.khz == 0 { cx.xen.host.tsc_khz } else { t.khz };
+    let info = DomctlTscInfo {
+        tsc_mode: t.mode,
+        gtsc_khz: khz,
+        incarnation: t.incarnation,
+        elapsed_nsec: cx.xen.m.now(),
+        ..Default::default()
+    };
+    call.put(&cx.xen.m, &info)?;
+    DONE
+}
+
+/// Buttons are of translated guests, and no interrupt line of a PV vCPU is left to pull but events: EINVAL, ENOSYS.
+pub(super) fn send_trigger<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let _ = cx;
+    let t: DomctlSendtrigger = call.get();
+    vcpu_of(dom, t.vcpu)?;
+    match t.trigger {
+        XEN_DOMCTL_SENDTRIGGER_POWER | XEN_DOMCTL_SENDTRIGGER_SLEEP => Err(Errno::EINVAL),
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// Weight and cap, in the form of the credit2 scheduler's tools. EINVAL: another scheduler, or per vCPU.
+pub(super) fn scheduler_op<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let mut op: DomctlSchedulerOp = call.get();
+    if op.sched_id != XEN_SCHEDULER_CREDIT2 {
+        return Err(Errno::EINVAL);
+    }
+    match op.cmd {
+        XEN_DOMCTL_SCHEDOP_PUTINFO => {
+            let (p, _) = DomctlSchedCredit2::read_from_prefix(op.u.as_bytes()).map_err(|_| Errno::EINVAL)?;
+            // Weight 0 leaves it as it is.
+            let weight = if p.weight == 0 { sched::weight(dom) } else { u32::from(p.weight) };
+            sched::set_params(cx.xen, dom, weight, p.cap.into())?;
+        }
+        XEN_DOMCTL_SCHEDOP_GETINFO => {
+            let weight = u16::try_from(sched::weight(dom)).unwrap_or(u16::MAX);
+            let p = DomctlSchedCredit2 { weight, cap: 0 };
+            op.u.as_mut_bytes()[..size_of_val(&p)].copy_from_slice(p.as_bytes());
+        }
+        _ => return Err(Errno::EINVAL),
+    }
+    call.put(&cx.xen.m, &op)?;
+    DONE
+}
+
+/// There is one node, and memory comes from it whatever is asked for. EINVAL: a set without it.
+pub(super) fn set_node_affinity<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
+    let n: DomctlNodeaffinity = call.get();
+    if bitmap::read(&cx.xen.m, &n.nodemap)?.contains(CpuId(0)) { DONE } else { Err(Errno::EINVAL) }
+}
+
+pub(super) fn get_node_affinity<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
+    let n: DomctlNodeaffinity = call.get();
+    bitmap::write(&cx.xen.m, &n.nodemap, &CpuMask::first(1))?;
+    DONE
+}

@@ -1,0 +1,327 @@
+use super::*;
+use crate::cpumask::CpuMask;
+use crate::ids::{CpuId, Mfn, VcpuId};
+use crate::memory::assign_pages;
+use crate::testing::{Guest, Scratch, World};
+use crate::xen::Stop;
+use abi::GuestHandle;
+use abi::xen::XenctlBitmap;
+use std::vec::Vec;
+
+struct Bed {
+    dom0: Guest,
+    s: Scratch,
+    at: u64,
+}
+
+fn bed() -> Bed {
+    let w = World::new(4096, 2);
+    let dom0 = w.domain(0, 1);
+    let mut s = Scratch::new(w.xen);
+    let at = s.room(DOMCTL_SIZE);
+    Bed { dom0, s, at }
+}
+
+const CREATE: DomctlCreatedomain = DomctlCreatedomain {
+    ssidref: 0,
+    handle: [0xab; 16],
+    flags: 0,
+    iommu_opts: 0,
+    max_vcpus: 2,
+    max_evtchn_port: 1023,
+    max_grant_frames: -1,
+    max_maptrack_frames: 8,
+    grant_opts: 1,
+    vmtrace_size: 0,
+    cpupool_id: 0,
+    arch: abi::arch_x86::ArchDomainconfig { emulation_flags: 0, misc_flags: 0 },
+};
+
+fn errno(r: HcResult) -> Errno {
+    match r {
+        Err(Stop::Errno(e)) => e,
+        other => panic!("{other:?}"),
+    }
+}
+
+impl Bed {
+    fn place<T: IntoBytes + Immutable>(&self, version: u32, cmd: u32, domain: u16, payload: &T) {
+        self.s.set(self.at, &[0u8; DOMCTL_SIZE]);
+        self.s.set(self.at, &DomctlHeader { cmd, interface_version: version, domain, _pad: [0; 3] });
+        self.s.set(self.at + DOMCTL_PAYLOAD_OFFSET as u64, payload);
+    }
+    /// One call to its end, continuations included.
+    fn raw(&self, by: &Guest) -> HcResult {
+        loop {
+            let (r, restart) = by.call(0, |cx| (domctl(cx, self.at), cx.restart));
+            match r {
+                Err(Stop::Continue) => {
+                    assert_eq!(restart.map(|r| (r.nr, r.args[0])), Some((HYPERVISOR_DOMCTL, self.at)))
+                }
+                r => return r,
+            }
+        }
+    }
+    fn call<T: IntoBytes + Immutable>(&self, cmd: u32, domain: u16, payload: &T) -> HcResult {
+        self.place(XEN_DOMCTL_INTERFACE_VERSION, cmd, domain, payload);
+        self.raw(&self.dom0)
+    }
+    fn header(&self) -> DomctlHeader {
+        self.s.get(self.at)
+    }
+    fn answer<T: FromBytes + IntoBytes>(&self) -> T {
+        self.s.get(self.at + DOMCTL_PAYLOAD_OFFSET as u64)
+    }
+    fn create(&self, id: u16) -> u16 {
+        assert_eq!(self.call(XEN_DOMCTL_CREATEDOMAIN, id, &CREATE), Ok(0));
+        let id = self.header().domain;
+        assert_eq!(self.call(XEN_DOMCTL_MAX_VCPUS, id, &DomctlMaxVcpus { max: 2 }), Ok(0));
+        id
+    }
+    fn info(&self, id: u16) -> Result<DomctlGetdomaininfo, Errno> {
+        match self.call(XEN_DOMCTL_GETDOMAININFO, id, &0u64) {
+            Ok(_) => {
+                let info: DomctlGetdomaininfo = self.answer();
+                assert_eq!(self.header().domain, info.domain);
+                Ok(info)
+            }
+            e => Err(errno(e)),
+        }
+    }
+    fn free(&self) -> u64 {
+        self.dom0.xen.frames.alloc.free_pages()
+    }
+}
+
+#[test]
+fn a_domain_is_created_described_and_destroyed_without_a_trace() {
+    let b = bed();
+    let before = b.free();
+    for round in 0..3 {
+        let id = b.create(0);
+        assert_eq!(id, 1 + round);
+        let info = b.info(id).unwrap();
+        assert_eq!((info.domain, info.handle, info.max_vcpu_id), (id, [0xab; 16], 1));
+        assert_eq!(info.nr_online_vcpus, 0);
+        assert_eq!(info.flags & 0xffff, XEN_DOMINF_PAUSED);
+        assert_eq!(b.call(XEN_DOMCTL_MAX_MEM, id, &DomctlMaxMem { max_memkb: 4 * 100 }), Ok(0));
+        let dom = b.dom0.xen.domains.get(DomId(id)).unwrap();
+        assign_pages(b.dom0.xen, &dom, 6, u64::MAX, 0).unwrap();
+        drop(dom);
+        let info = b.info(id).unwrap();
+        assert_eq!((info.tot_pages, info.max_pages), (64, 100));
+        b.dom0.xen.m.preempt_every.store(1, core::sync::atomic::Ordering::Relaxed);
+        assert_eq!(b.call(XEN_DOMCTL_DESTROYDOMAIN, id, &0u64), Ok(0));
+        b.dom0.xen.m.preempt_every.store(0, core::sync::atomic::Ordering::Relaxed);
+        assert_eq!(b.free(), before);
+        assert_eq!(errno(b.call(XEN_DOMCTL_DESTROYDOMAIN, id, &0u64)), Errno::ESRCH);
+    }
+}
+
+#[test]
+fn versions_are_told_apart() {
+    let b = bed();
+    b.place(0x14, XEN_DOMCTL_GETDOMAININFO, 0, &0u64);
+    assert_eq!(errno(b.raw(&b.dom0)), Errno::EACCES);
+    b.place(0x16, XEN_DOMCTL_GETDOMAININFO, 0, &0u64);
+    assert_eq!(errno(b.raw(&b.dom0)), Errno::EACCES);
+    let c = DomctlCreatedomainV17 {
+        ssidref: 0,
+        handle: [1; 16],
+        flags: 0,
+        iommu_opts: 0,
+        max_vcpus: 1,
+        max_evtchn_port: 1023,
+        max_grant_frames: 4,
+        max_maptrack_frames: 8,
+        grant_opts: 1,
+        altp2m_opts: 0,
+        vmtrace_size: 0,
+        cpupool_id: 0,
+        arch: abi::arch_x86::ArchDomainconfig { emulation_flags: 0, misc_flags: 1 },
+    };
+    b.place(XEN_DOMCTL_INTERFACE_VERSION_V17, XEN_DOMCTL_CREATEDOMAIN, 7, &c);
+    assert_eq!(b.raw(&b.dom0), Ok(0));
+    let info = b.info(7).unwrap();
+    assert_eq!((info.handle, info.arch_config.misc_flags), ([1; 16], 1));
+    // The same bytes read as 0x15 mean something else.
+    b.place(XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_CREATEDOMAIN, 8, &c);
+    assert_eq!(b.raw(&b.dom0), Ok(0));
+    assert_eq!(b.info(8).unwrap().arch_config.misc_flags, 0);
+}
+
+#[test]
+fn getdomaininfo_searches_upward_at_0x15_only() {
+    let b = bed();
+    b.create(5);
+    b.create(9);
+    let ids: Vec<_> = [0, 1, 5, 6, 9].map(|id| b.info(id).unwrap().domain).into();
+    assert_eq!(ids, [0, 5, 5, 9, 9]);
+    assert_eq!(b.info(10), Err(Errno::ESRCH));
+    b.place(XEN_DOMCTL_INTERFACE_VERSION_V17, XEN_DOMCTL_GETDOMAININFO, 6, &0u64);
+    assert_eq!(errno(b.raw(&b.dom0)), Errno::ESRCH);
+    b.place(XEN_DOMCTL_INTERFACE_VERSION_V17, XEN_DOMCTL_GETDOMAININFO, 9, &0u64);
+    assert_eq!(b.raw(&b.dom0), Ok(0));
+}
+
+#[test]
+fn only_the_privileged_may_and_not_to_themselves() {
+    let b = bed();
+    let id = b.create(0);
+    let domu = Guest { xen: b.dom0.xen, dom: b.dom0.xen.domains.get(DomId(id)).unwrap() };
+    b.place(XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_GETDOMAININFO, 0, &0u64);
+    assert_eq!(errno(b.raw(&domu)), Errno::EPERM);
+    for cmd in [XEN_DOMCTL_DESTROYDOMAIN, XEN_DOMCTL_PAUSEDOMAIN, XEN_DOMCTL_UNPAUSEDOMAIN] {
+        assert_eq!(errno(b.call(cmd, 0, &0u64)), Errno::EINVAL);
+    }
+    assert_eq!(errno(b.call(XEN_DOMCTL_PAUSEDOMAIN, abi::xen::DOMID_SELF, &0u64)), Errno::ESRCH);
+    assert_eq!(errno(b.call(XEN_DOMCTL_SETVNUMAINFO, id, &0u64)), Errno::ENOSYS);
+    assert_eq!(errno(b.call(9999, id, &0u64)), Errno::ENOSYS);
+}
+
+#[test]
+fn what_cannot_be_is_not_created() {
+    let b = bed();
+    let before = b.free();
+    let bad = [
+        DomctlCreatedomain { flags: XEN_DOMCTL_CDF_HVM, ..CREATE },
+        DomctlCreatedomain { flags: 1 << 20, ..CREATE },
+        DomctlCreatedomain { max_vcpus: 0, ..CREATE },
+        DomctlCreatedomain { grant_opts: 2, ..CREATE },
+        DomctlCreatedomain { grant_opts: 0, ..CREATE },
+        DomctlCreatedomain { max_grant_frames: 0, ..CREATE },
+        DomctlCreatedomain { max_grant_frames: 65, ..CREATE },
+        DomctlCreatedomain { cpupool_id: 1, ..CREATE },
+        DomctlCreatedomain { iommu_opts: 1, ..CREATE },
+    ];
+    for c in bad {
+        assert_eq!(errno(b.call(XEN_DOMCTL_CREATEDOMAIN, 0, &c)), Errno::EINVAL, "{c:?}");
+    }
+    b.create(3);
+    assert_eq!(errno(b.call(XEN_DOMCTL_CREATEDOMAIN, 3, &CREATE)), Errno::EINVAL);
+    assert_eq!(b.call(XEN_DOMCTL_DESTROYDOMAIN, 3, &0u64), Ok(0));
+    assert_eq!(b.free(), before);
+}
+
+#[test]
+fn pauses_nest_and_unpausing_ends_with_the_last() {
+    let b = bed();
+    let id = b.create(0);
+    let paused = || b.info(id).unwrap().flags & XEN_DOMINF_PAUSED != 0;
+    assert_eq!(b.call(XEN_DOMCTL_PAUSEDOMAIN, id, &0u64), Ok(0));
+    assert_eq!(b.call(XEN_DOMCTL_UNPAUSEDOMAIN, id, &0u64), Ok(0));
+    assert!(paused());
+    assert_eq!(b.call(XEN_DOMCTL_UNPAUSEDOMAIN, id, &0u64), Ok(0));
+    assert!(!paused());
+    assert_eq!(errno(b.call(XEN_DOMCTL_UNPAUSEDOMAIN, id, &0u64)), Errno::EINVAL);
+    // It has run: its CPU policy is fixed.
+    let p = DomctlCpuPolicy::default();
+    assert_eq!(errno(b.call(XEN_DOMCTL_SET_CPU_POLICY, id, &p)), Errno::EEXIST);
+}
+
+#[test]
+fn affinity_is_cut_to_what_is_online() {
+    let mut b = bed();
+    let id = b.create(0);
+    let (hard, soft) = (b.s.put(&[2u8; 8]), b.s.put(&[0xffu8; 8]));
+    let map = |at, nr_bits| XenctlBitmap { bitmap: GuestHandle::new(at), nr_bits, _pad0: 0 };
+    let flags = XEN_VCPUAFFINITY_HARD | XEN_VCPUAFFINITY_SOFT;
+    let a = DomctlVcpuaffinity { vcpu: 1, flags, cpumap_hard: map(hard, 3), cpumap_soft: map(soft, 64) };
+    assert_eq!(b.call(XEN_DOMCTL_SETVCPUAFFINITY, id, &a), Ok(0));
+    assert_eq!(b.s.list::<u8>(soft, 8), [2, 0, 0, 0, 0, 0, 0, 0]);
+    let v = b.dom0.xen.domains.get(DomId(id)).unwrap().vcpu(VcpuId(1)).unwrap();
+    assert_eq!(crate::sched::affinity(b.dom0.xen, &v).0, CpuMask::single(CpuId(1)));
+    b.s.set(hard, &[0xffu8; 8]);
+    assert_eq!(b.call(XEN_DOMCTL_GETVCPUAFFINITY, id, &a), Ok(0));
+    assert_eq!(b.s.list::<u8>(hard, 2), [2, 0xff]);
+    b.s.set(hard, &[0xf8u8; 8]);
+    assert_eq!(errno(b.call(XEN_DOMCTL_SETVCPUAFFINITY, id, &a)), Errno::EINVAL);
+    let none = DomctlVcpuaffinity { flags: 0, ..a };
+    assert_eq!(errno(b.call(XEN_DOMCTL_GETVCPUAFFINITY, id, &none)), Errno::EINVAL);
+    let beyond = DomctlVcpuaffinity { vcpu: 2, ..a };
+    assert_eq!(errno(b.call(XEN_DOMCTL_GETVCPUAFFINITY, id, &beyond)), Errno::EINVAL);
+}
+
+#[test]
+fn the_hypercall_page_is_only_written_to_the_domains_own_frames() {
+    let b = bed();
+    let id = b.create(0);
+    b.call(XEN_DOMCTL_MAX_MEM, id, &DomctlMaxMem { max_memkb: 400 }).unwrap();
+    let dom = b.dom0.xen.domains.get(DomId(id)).unwrap();
+    let mfn = assign_pages(b.dom0.xen, &dom, 0, u64::MAX, 0).unwrap();
+    assert_eq!(b.call(XEN_DOMCTL_HYPERCALL_INIT, id, &DomctlHypercallInit { gmfn: mfn.0 }), Ok(0));
+    let want = u64::from_le_bytes(crate::dom0::hypercall_page::contents()[..8].try_into().unwrap());
+    assert_eq!(b.dom0.xen.m.debug_load(mfn, 0), want);
+    let others = b.dom0.frame();
+    for bad in [others, Mfn(u64::MAX), Mfn(0)] {
+        let h = DomctlHypercallInit { gmfn: bad.0 };
+        assert_eq!(errno(b.call(XEN_DOMCTL_HYPERCALL_INIT, id, &h)), Errno::EACCES);
+    }
+    assert_eq!(b.dom0.xen.m.debug_load(others, 0), 0);
+}
+
+#[test]
+fn frames_are_described_by_their_use() {
+    let mut b = bed();
+    let id = b.create(0);
+    b.call(XEN_DOMCTL_MAX_MEM, id, &DomctlMaxMem { max_memkb: 400 }).unwrap();
+    let dom = b.dom0.xen.domains.get(DomId(id)).unwrap();
+    let plain = assign_pages(b.dom0.xen, &dom, 0, u64::MAX, 0).unwrap();
+    let table = assign_pages(b.dom0.xen, &dom, 0, u64::MAX, 0).unwrap();
+    let pt = crate::mm::Pt::own(b.dom0.xen, &dom);
+    crate::mm::pin(&pt, table, 1).unwrap();
+    let list = b.s.put(&[plain.0, table.0, b.dom0.frame().0]);
+    let p = DomctlGetpageframeinfo3 { num: 3, array: GuestHandle::new(list) };
+    assert_eq!(b.call(XEN_DOMCTL_GETPAGEFRAMEINFO3, id, &p), Ok(0));
+    let want =
+        [0, XEN_DOMCTL_PFINFO_L1TAB | XEN_DOMCTL_PFINFO_LPINTAB, XEN_DOMCTL_PFINFO_XTAB].map(u64::from);
+    assert_eq!(b.s.list::<u64>(list, 3), want);
+    let many = DomctlGetpageframeinfo3 { num: 1025, ..p };
+    assert_eq!(errno(b.call(XEN_DOMCTL_GETPAGEFRAMEINFO3, id, &many)), Errno::E2BIG);
+    drop(dom);
+    assert_eq!(b.call(XEN_DOMCTL_DESTROYDOMAIN, id, &0u64), Ok(0));
+    assert!(b.dom0.xen.domains.get(DomId(id)).is_none());
+}
+
+#[test]
+fn weights_and_modes_are_kept() {
+    let b = bed();
+    let id = b.create(0);
+    let op = |cmd, w: u64| DomctlSchedulerOp { sched_id: XEN_SCHEDULER_CREDIT2, cmd, u: [w, 0] };
+    assert_eq!(b.call(XEN_DOMCTL_SCHEDULER_OP, id, &op(XEN_DOMCTL_SCHEDOP_PUTINFO, 512)), Ok(0));
+    assert_eq!(b.call(XEN_DOMCTL_SCHEDULER_OP, id, &op(XEN_DOMCTL_SCHEDOP_GETINFO, 0)), Ok(0));
+    assert_eq!(b.answer::<DomctlSchedulerOp>().u[0], 512);
+    let other = DomctlSchedulerOp { sched_id: XEN_SCHEDULER_CREDIT, ..op(1, 0) };
+    assert_eq!(errno(b.call(XEN_DOMCTL_SCHEDULER_OP, id, &other)), Errno::EINVAL);
+    let t =
+        DomctlTscInfo { tsc_mode: TSC_MODE_NEVER_EMULATE, gtsc_khz: 5, incarnation: 3, ..Default::default() };
+    assert_eq!(b.call(XEN_DOMCTL_SETTSCINFO, id, &t), Ok(0));
+    assert_eq!(b.call(XEN_DOMCTL_GETTSCINFO, id, &0u64), Ok(0));
+    let got: DomctlTscInfo = b.answer();
+    assert_eq!((got.tsc_mode, got.gtsc_khz, got.incarnation), (TSC_MODE_NEVER_EMULATE, 5, 3));
+    let size = |size| DomctlAddressSize { size };
+    assert_eq!(b.call(XEN_DOMCTL_SET_ADDRESS_SIZE, id, &size(64)), Ok(0));
+    assert_eq!(errno(b.call(XEN_DOMCTL_SET_ADDRESS_SIZE, id, &size(32))), Errno::EOPNOTSUPP);
+    assert_eq!(errno(b.call(XEN_DOMCTL_SET_ADDRESS_SIZE, id, &size(16))), Errno::EINVAL);
+    assert_eq!(b.call(XEN_DOMCTL_GET_ADDRESS_SIZE, id, &0u64), Ok(0));
+    assert_eq!(b.answer::<DomctlAddressSize>().size, 64);
+}
+
+#[test]
+fn a_caller_gives_only_the_hardware_it_has() {
+    let b = bed();
+    let id = b.create(0);
+    b.dom0.dom.io.ports.write().add(0x60, 0x6f).unwrap();
+    let p = |first_port, nr_ports, allow_access| DomctlIoportPermission {
+        first_port,
+        nr_ports,
+        allow_access,
+        ..Default::default()
+    };
+    assert_eq!(b.call(XEN_DOMCTL_IOPORT_PERMISSION, id, &p(0x60, 16, 1)), Ok(0));
+    assert_eq!(errno(b.call(XEN_DOMCTL_IOPORT_PERMISSION, id, &p(0x60, 17, 1))), Errno::EPERM);
+    assert_eq!(errno(b.call(XEN_DOMCTL_IOPORT_PERMISSION, id, &p(0xffff, 2, 1))), Errno::EINVAL);
+    assert_eq!(b.call(XEN_DOMCTL_IOPORT_PERMISSION, id, &p(0x64, 1, 0)), Ok(0));
+    let dom = b.dom0.xen.domains.get(DomId(id)).unwrap();
+    assert!(dom.io.ports_allowed(0x60, 4) && !dom.io.ports_allowed(0x64, 1));
+}
