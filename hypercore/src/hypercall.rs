@@ -16,6 +16,8 @@ pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcR
         }
         HYPERVISOR_SET_GDT => crate::mm::desc::set_gdt(cx, args[0], args[1]),
         HYPERVISOR_UPDATE_DESCRIPTOR => crate::mm::desc::update_descriptor(cx, args[0], args[1]),
+        HYPERVISOR_PLATFORM_OP => crate::platform_op::platform_op(cx, args[0]),
+        HYPERVISOR_SYSCTL => crate::sysctl::sysctl(cx, args[0]),
         HYPERVISOR_DOMCTL => crate::domctl::domctl(cx, args[0]),
         HYPERVISOR_MEMORY_OP => crate::memory::memory_op(cx, args[0], args[1]),
         HYPERVISOR_GRANT_TABLE_OP => crate::grant::grant_table_op(cx, args[0], args[1], args[2]),

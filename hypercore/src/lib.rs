@@ -27,6 +27,7 @@ pub mod log;
 pub mod machine;
 pub mod memory;
 pub mod mm;
+pub mod platform_op;
 pub mod policy;
 pub mod sched;
 pub mod sync;

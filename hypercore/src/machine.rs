@@ -157,7 +157,7 @@ pub enum HostShutdown {
     Watchdog,
 }
 
-/// The console, and the machine's end.
+/// The console, what tools ask of the machine, and its end.
 pub trait Platform {
     /// Takes the machine down. Should it return, the first domain is stopped like any other.
     fn host_shutdown(&self, why: HostShutdown);
@@ -169,6 +169,32 @@ pub trait Platform {
     /// Loads a segment base or (`SEGBASE_GS_USER_SEL`) the user GS selector of the running vCPU, and saves it
     /// in its private state. The value is canonical.
     fn set_segment_base(&self, vp: &mut VcpuPrivate, which: u32, value: u64);
+    /// The message ring: copies from position `index` where the reader continues (`incremental`) and that is still
+    /// kept, else from its oldest byte; the position of the first byte copied and how many.
+    fn messages_read(&self, _incremental: bool, index: u32, _out: &mut [u8]) -> (u32, usize) {
+        (index, 0)
+    }
+    /// Forgets messages before position `upto`.
+    fn messages_clear(&self, _upto: u32) {}
+    /// Somebody asks for what a debug key does.
+    fn debug_key(&self, _key: u8) {}
+    /// ACPI's S5, with the values for the PM1a and PM1b control registers (`extended`: for the sleep control
+    /// register). ENODEV: there is no such register. Should it return `Ok`, the machine is about to be off.
+    fn power_off(&self, _pm1a: u16, _pm1b: u16, _extended: bool) -> Result<(), Errno> {
+        Err(Errno::ENODEV)
+    }
+    /// ACPI's number of a CPU, where the firmware gives one.
+    fn acpi_id(&self, _cpu: CpuId) -> Option<u32> {
+        None
+    }
+    /// First frame of the n-th 2 MiB of the machine-to-physical table, where there is one.
+    fn m2p_piece(&self, _n: u64) -> Option<Mfn> {
+        None
+    }
+    /// The hypervisor's n-th symbol; as much of its name as fits goes into `name`.
+    fn symbol(&self, _n: u32, _name: &mut [u8]) -> Option<crate::platform_op::Symbol> {
+        None
+    }
     /// The running vCPU's debug registers, virtual CR0.TS and I/O permission are now as its private state
     /// says.
     fn reload(&self, vp: &VcpuPrivate, what: Reload);

@@ -11,6 +11,9 @@ use abi::xen::SharedInfo;
 use alloc::vec::Vec;
 use core::mem::offset_of;
 
+/// Frames whose entries are in 2 MiB of the machine-to-physical table.
+const FRAMES_PER_PIECE: u64 = (2 << 20) / 8;
+
 /// Most entries a domain's memory map may have.
 const MAX_MAP: u32 = 1024;
 
@@ -73,6 +76,23 @@ pub(super) fn machphys_mapping<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcRe
         max_mfn: MACH2PHYS_NR_ENTRIES - 1,
     };
     guest::write(&cx.xen.m, arg, &map)?;
+    Ok(0)
+}
+
+/// `XENMEM_machphys_mfn_list`: the frames of the machine-to-physical table, one number for each 2 MiB of it, for
+/// tools that map it as `DOMID_XEN`'s. A piece without entries repeats the one before.
+pub(super) fn machphys_mfn_list<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    cx.must_be_privileged()?;
+    let mut list: MachphysMfnList = guest::read(&cx.xen.m, arg)?;
+    let pieces = cx.xen.frames.max_mfn().0.div_ceil(FRAMES_PER_PIECE);
+    list.nr_extents = 0;
+    let mut last = 0;
+    for i in 0..pieces.min(list.max_extents.into()) {
+        last = cx.xen.m.m2p_piece(i).map_or(last, |m| m.0);
+        guest::write_at(&cx.xen.m, list.extent_start.addr(), i, &last)?;
+        list.nr_extents += 1;
+    }
+    guest::write(&cx.xen.m, arg, &list)?;
     Ok(0)
 }
 

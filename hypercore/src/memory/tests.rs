@@ -325,6 +325,4 @@ fn regions_are_listed_once_and_in_order() {
         m.note_region(Mfn(mfn)).unwrap();
     }
     assert_eq!(m.regions().collect::<Vec<_>>(), [0, 512, 4608, 99_840].map(Mfn));
-    m.forget_region(Mfn(512));
-    assert_eq!(m.regions().count(), 3);
 }

@@ -1,1 +1,91 @@
-//! Filled in by the next commits.
+//! `sysctl`: what a toolstack asks of the whole machine.
+//!
+//! - This file: one call in memory and the dispatch.
+//! - [`machine`]: physinfo, topology, memory, CPU times; [`console`]: the message ring, debug keys.
+//! - [`pool`]: the one CPU pool and its scheduler; [`policy`]: CPU policies and featuresets.
+//! - [`domains`]: getdomaininfolist.
+
+pub mod console;
+pub mod domains;
+pub mod machine;
+pub mod policy;
+pub mod pool;
+#[cfg(test)]
+mod tests;
+
+use crate::guest;
+use crate::machine::Machine;
+use crate::xen::{Cx, HcResult};
+use abi::Errno;
+use abi::sysctl::*;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// One `struct xen_sysctl`, copied in once.
+pub struct Call {
+    at: u64,
+    pub cmd: u32,
+    payload: [u8; SYSCTL_PAYLOAD_SIZE],
+}
+
+impl Call {
+    fn read<M: Machine>(m: &M, at: u64) -> Result<Self, Errno> {
+        let mut bytes = [0; SYSCTL_SIZE];
+        guest::read_bytes(m, at, &mut bytes).map_err(|_| Errno::EFAULT)?;
+        let (header, _) = SysctlHeader::read_from_prefix(&bytes).map_err(|_| Errno::EFAULT)?;
+        if header.interface_version != XEN_SYSCTL_INTERFACE_VERSION {
+            return Err(Errno::EACCES);
+        }
+        let mut payload = [0; SYSCTL_PAYLOAD_SIZE];
+        payload.copy_from_slice(&bytes[SYSCTL_PAYLOAD_OFFSET..]);
+        Ok(Self { at, cmd: header.cmd, payload })
+    }
+
+    /// The command's structure.
+    pub fn get<T: FromBytes + IntoBytes>(&self) -> T {
+        const { assert!(size_of::<T>() <= SYSCTL_PAYLOAD_SIZE) };
+        let mut t = T::new_zeroed();
+        t.as_mut_bytes().copy_from_slice(&self.payload[..size_of::<T>()]);
+        t
+    }
+
+    /// Writes the command's structure back.
+    pub fn put<M: Machine, T: IntoBytes + Immutable>(&self, m: &M, t: &T) -> Result<(), Errno> {
+        guest::write(m, self.at + SYSCTL_PAYLOAD_OFFSET as u64, t).map_err(|_| Errno::EFAULT)
+    }
+}
+
+pub type OpResult = Result<(), Errno>;
+
+/// `sysctl` (public/sysctl.h); EPERM for all but the privileged, EACCES for another interface version.
+pub fn sysctl<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    cx.must_be_privileged()?;
+    let call = Call::read(&cx.xen.m, arg)?;
+    run(cx, &call)?;
+    Ok(0)
+}
+
+fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
+    match call.cmd {
+        XEN_SYSCTL_READCONSOLE => console::read(cx, call),
+        XEN_SYSCTL_DEBUG_KEYS => console::debug_keys(cx, call),
+        XEN_SYSCTL_PHYSINFO => machine::physinfo(cx, call),
+        XEN_SYSCTL_CPUTOPOINFO => machine::cputopoinfo(cx, call),
+        XEN_SYSCTL_NUMAINFO => machine::numainfo(cx, call),
+        XEN_SYSCTL_PCITOPOINFO => machine::pcitopoinfo(cx, call),
+        XEN_SYSCTL_GETCPUINFO => machine::getcpuinfo(cx, call),
+        XEN_SYSCTL_AVAILHEAP => machine::availheap(cx, call),
+        XEN_SYSCTL_GETDOMAININFOLIST => domains::list(cx, call),
+        XEN_SYSCTL_SCHED_ID => pool::sched_id(cx, call),
+        XEN_SYSCTL_CPUPOOL_OP => pool::cpupool_op(cx, call),
+        XEN_SYSCTL_SCHEDULER_OP => pool::scheduler_op(cx, call),
+        XEN_SYSCTL_GET_CPU_POLICY => policy::get_policy(cx, call),
+        XEN_SYSCTL_GET_CPU_FEATURESET => policy::get_featureset(cx, call),
+        XEN_SYSCTL_GET_CPU_LEVELLING_CAPS => policy::levelling_caps(cx, call),
+        // Processors' power states are not driven, nor caches partitioned or watched.
+        XEN_SYSCTL_GET_PMSTAT | XEN_SYSCTL_PM_OP => Err(Errno::ENODEV),
+        XEN_SYSCTL_PSR_CMT_OP | XEN_SYSCTL_PSR_ALLOC => Err(Errno::ENODEV),
+        XEN_SYSCTL_CPU_HOTPLUG | XEN_SYSCTL_COVERAGE_OP => Err(Errno::EOPNOTSUPP),
+        // tbuf_op, perfc_op, page_offline_op, lockprof_op, livepatch_op: built without.
+        _ => Err(Errno::ENOSYS),
+    }
+}

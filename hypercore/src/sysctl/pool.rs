@@ -1,0 +1,81 @@
+//! CPU pools: there is one, number 0, with every CPU and every domain. And its scheduler.
+
+use super::{Call, OpResult};
+use crate::cpumask::CpuMask;
+use crate::domctl::bitmap;
+use crate::ids::DomId;
+use crate::machine::Machine;
+use crate::xen::Cx;
+use abi::Errno;
+use abi::domctl::XEN_SCHEDULER_CREDIT2;
+use abi::sysctl::*;
+use zerocopy::{FromBytes, IntoBytes};
+
+const POOL: u32 = 0;
+
+/// Tools know the scheduler by the interface of its parameters: weights and caps, as credit2's.
+pub(super) fn sched_id<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
+    call.put(&cx.xen.m, &SysctlSchedId { sched_id: XEN_SCHEDULER_CREDIT2 })
+}
+
+/// ENOENT: no such pool. EBUSY: the pool is in use. EOPNOTSUPP: more pools.
+pub(super) fn cpupool_op<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
+    let mut op: SysctlCpupoolOp = call.get();
+    let xen = cx.xen;
+    let exists = if op.cpupool_id == POOL { Ok(()) } else { Err(Errno::ENOENT) };
+    match op.op {
+        // The next pool at or above the number.
+        XEN_SYSCTL_CPUPOOL_OP_INFO => {
+            exists?;
+            (op.cpupool_id, op.sched_id) = (POOL, XEN_SCHEDULER_CREDIT2);
+            op.n_dom = xen.domains.all().count() as u32;
+            bitmap::write(&xen.m, &op.cpumap, &xen.host.online)?;
+            call.put(&xen.m, &op)
+        }
+        XEN_SYSCTL_CPUPOOL_OP_FREEINFO => {
+            bitmap::write(&xen.m, &op.cpumap, &CpuMask::EMPTY)?;
+            call.put(&xen.m, &op)
+        }
+        XEN_SYSCTL_CPUPOOL_OP_CREATE => Err(Errno::EOPNOTSUPP),
+        XEN_SYSCTL_CPUPOOL_OP_DESTROY | XEN_SYSCTL_CPUPOOL_OP_RMCPU => {
+            exists?;
+            Err(Errno::EBUSY)
+        }
+        // No CPU is free.
+        XEN_SYSCTL_CPUPOOL_OP_ADDCPU => {
+            exists?;
+            Err(Errno::ENODEV)
+        }
+        XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN => {
+            exists?;
+            let id = u16::try_from(op.domid).map_err(|_| Errno::ESRCH)?;
+            xen.domains.get(DomId(id)).map(|_| ()).ok_or(Errno::ESRCH)
+        }
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// There is no rate limit: it reads 0, and only 0 can be set.
+pub(super) fn scheduler_op<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
+    let mut op: SysctlSchedulerOp = call.get();
+    if op.cpupool_id != POOL {
+        return Err(Errno::ESRCH);
+    }
+    if op.sched_id != XEN_SCHEDULER_CREDIT2 {
+        return Err(Errno::EINVAL);
+    }
+    let (p, _) = SysctlCredit2Schedule::read_from_prefix(op.u.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    match op.cmd {
+        XEN_SYSCTL_SCHEDOP_GETINFO => {}
+        XEN_SYSCTL_SCHEDOP_PUTINFO if p.ratelimit_us == 0 => {}
+        XEN_SYSCTL_SCHEDOP_PUTINFO => {
+            let range = XEN_SYSCTL_SCHED_RATELIMIT_MIN..=XEN_SYSCTL_SCHED_RATELIMIT_MAX;
+            let valid = range.contains(&p.ratelimit_us);
+            return Err(if valid { Errno::EOPNOTSUPP } else { Errno::EINVAL });
+        }
+        _ => return Err(Errno::EINVAL),
+    }
+    let now = SysctlCredit2Schedule { ratelimit_us: 0 };
+    op.u.as_mut_bytes()[..size_of_val(&now)].copy_from_slice(now.as_bytes());
+    call.put(&cx.xen.m, &op)
+}
