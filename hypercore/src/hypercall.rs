@@ -32,3 +32,17 @@ pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcR
         _ => Err(Errno::ENOSYS.into()),
     }
 }
+
+/// Puts the answer where the guest finds it.
+pub fn finish<M: Machine>(cx: &mut Cx<'_, M>, result: HcResult) {
+    match result {
+        Ok(v) => cx.regs.rax = v,
+        Err(crate::xen::Stop::Errno(e)) => cx.regs.rax = e.to_ret(),
+        Err(crate::xen::Stop::Continue) => {
+            let r = cx.restart.take().unwrap();
+            cx.regs.rax = r.nr as u64;
+            [cx.regs.rdi, cx.regs.rsi, cx.regs.rdx, cx.regs.r10, cx.regs.r8, cx.regs.r9] = r.args;
+            cx.regs.rip -= 2;
+        }
+    }
+}

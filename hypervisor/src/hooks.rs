@@ -4,46 +4,69 @@ use core::fmt::Arguments;
 
 use hypercore::boot::multiboot::BootInfo;
 
+use hypercore::ids::Irq;
+
 use crate::console::keys::Key;
-use crate::cpu;
+use crate::guest;
 use crate::trap::Frame;
 
 /// The boot processor's work after the platform is up; all other CPUs idle.
-pub fn main(_boot: &'static BootInfo) -> ! {
-    ap_main()
+pub fn main(boot: &'static BootInfo) -> ! {
+    crate::start::main(boot)
 }
 
 /// An application processor's work after its start.
 pub fn ap_main() -> ! {
-    loop {
-        cpu::idle_once();
-    }
+    crate::start::ap_main()
+}
+
+/// A trap or interrupt from a guest: served, and everything done that is due before the return.
+pub fn from_guest(frame: &mut Frame) {
+    guest::traps::from_guest(frame);
+    guest::exit::to_guest(frame);
+}
+
+/// A guest's registers that the processor refuses to load.
+pub fn bad_return(frame: &mut Frame) {
+    guest::traps::bad_return(frame);
+    guest::exit::to_guest(frame);
 }
 
 /// Serves flushes of translations that other CPUs asked this one for. Called from every wait.
 #[inline]
-pub fn serve_flush() {}
+pub fn serve_flush() {
+    guest::flush::serve();
+}
 
 /// Device interrupt `irq` fired, on this CPU. A level-triggered one stays masked until [`crate::irq::eoi`].
 pub fn device_irq(irq: u32) {
-    crate::irq::mask(irq);
+    hypercore::io::irq_fired(guest::xen(), Irq(irq));
 }
 
 /// This CPU's timer reached its deadline.
-pub fn timer() {}
+pub fn timer() {
+    guest::this().timer_fired.set(true);
+}
 
 /// An NMI that is not the platform's own.
 pub fn nmi(_frame: &Frame) {}
 
 /// Characters for dom0 were typed: [`crate::console::read_input`] has them.
-pub fn console_input() {}
+pub fn console_input() {
+    if let Some(xen) = guest::XEN.get() {
+        hypercore::event::send_global_virq(xen, abi::xen::VIRQ_CONSOLE);
+    }
+}
 
 /// Something was written to the ring of messages. May be called with locks held.
 pub fn console_ring_changed() {}
 
 /// Says, line by line, what this CPU was doing for whom. Called while the hypervisor dies: locks nothing.
 pub fn describe_current(line: &mut dyn FnMut(Arguments)) {
-    line(format_args!("Current domain: none"));
+    match guest::name_current() {
+        Some((dom, vcpu)) => line(format_args!("Current domain: d{dom}v{vcpu}")),
+        None => line(format_args!("Current domain: none (idle)")),
+    }
 }
 
 /// Debug keys beside the platform's own.

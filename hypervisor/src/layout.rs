@@ -40,7 +40,7 @@ pub const LDT_WINDOW: u64 = 0x1_0000;
 /// Offset past the main stack's top; the page below its bottom is a guard page, as with the others.
 pub const STACK_TOP: u64 = 0x3_0000;
 /// Pages of the main stack.
-pub const STACK_PAGES: u64 = 8;
+pub const STACK_PAGES: u64 = 15;
 /// Offsets past the tops of the stacks of NMI, double fault, machine check and debug exceptions.
 pub const IST_TOPS: [u64; 4] = [0x4_0000, 0x5_0000, 0x6_0000, 0x7_0000];
 /// Pages of each of these.

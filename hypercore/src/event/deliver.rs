@@ -158,6 +158,11 @@ pub fn set_cr2<M: Machine>(xen: &Xen<M>, vcpu: &Vcpu, cr2: u64) {
     }
 }
 
+/// `vcpu_info.arch.cr2`, as the guest last left it.
+pub fn cr2<M: Machine>(xen: &Xen<M>, vcpu: &Vcpu) -> u64 {
+    vcpu.events.info.own().map_or(0, |info| info.load(&xen.m, CR2))
+}
+
 /// `SCHEDOP_poll`: whether a port is pending. EINVAL: no such port.
 pub fn poll_check<M: Machine>(xen: &Xen<M>, dom: &Domain, port: Port) -> Result<bool, Errno> {
     dom.events.ports.get(port).ok_or(Errno::EINVAL)?;

@@ -23,7 +23,7 @@ mod tests;
 pub mod words;
 
 pub use deliver::{
-    deliverable, notify_port, poll_check, send, send_global_virq, send_pirq, send_virq, set_cr2,
+    cr2, deliverable, notify_port, poll_check, send, send_global_virq, send_pirq, send_virq, set_cr2,
     set_upcall_mask, upcall_masked, upcall_pending,
 };
 pub use info::register_vcpu_info;

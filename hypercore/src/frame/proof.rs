@@ -110,6 +110,15 @@ impl HvFrame {
     }
 }
 
+impl Drop for HvFrame {
+    fn drop(&mut self) {
+        // A guest that maps it keeps it, but nobody gets a new reference.
+        if let Some(r) = self.0.table().rec(self.0.mfn()) {
+            r.a.fetch_and(!super::record::A::ALLOCATED, AcqRel);
+        }
+    }
+}
+
 impl sealed::Sealed for HvFrame {}
 impl CanRead for HvFrame {
     #[inline]

@@ -11,7 +11,7 @@ use core::fmt;
 use core::sync::atomic::Ordering::*;
 
 /// Mappings ended between two looks at whether others want the CPU.
-const BATCH: u32 = 64;
+const BATCH: u32 = 32;
 
 /// End of a domain that is marked dying and whose vCPUs are off their CPUs for good: gives up the
 /// mappings it holds of others. Its page tables may still hold entries, with their own references, until

@@ -21,6 +21,8 @@ pub mod maptrack;
 pub mod op;
 pub mod small;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod unmap;
 
 pub use life::{audit, dump, teardown};

@@ -87,7 +87,7 @@ impl Ending {
             }
             mapping.host = None;
             self.single = match place {
-                Place::Va(va) if !self.flush => Some(va),
+                Place::Va(va) if !self.flush && req.replace.is_none() => Some(va),
                 _ => None,
             };
             self.flush = true;

@@ -5,13 +5,15 @@
 //! - [`walk`], [`base`], [`pin`], [`desc`], [`ptwr`], [`grants`]: finding an entry by address, CR3s, pins,
 //!   descriptor pages, emulated writes, and entries that grants make.
 //! - [`mmu_update`], [`mmuext`]: the hypercalls.
-//! - [`tlb`]: who must flush; [`teardown`]: giving everything back; [`boot`]: for domain builders.
+//! - [`tlb`]: who must flush; [`teardown`]: giving everything back; [`audit`]: recounting
+//!   it all; [`boot`]: for domain builders.
 //!
 //! Who holds what: a present L1 entry holds an existence reference to its frame, and a *writable* type count
 //! if it has RW; a present higher entry holds both counts of the table below; so do a CR3, a pin, and a GDT or
 //! LDT page in use. Entries of reserved frames (device memory) hold nothing. A partial table's mark holds one
 //! existence reference, and the entries before its progress theirs.
 
+pub mod audit;
 pub mod base;
 pub mod boot;
 pub mod desc;

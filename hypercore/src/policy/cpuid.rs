@@ -18,7 +18,9 @@ pub const XEN_MSR_BASE: u32 = 0x4000_0000;
 pub struct CpuidContext {
     /// Local APIC id shown in leaf 1.
     pub apic_id: u8,
-    /// The guest has set CR4.OSXSAVE.
+    /// OSXSAVE in this view: to the guest's kernel always, where there is XSAVE (Linux takes it for the
+    /// hypervisor's word that it may set CR4.OSXSAVE, and does without XSAVE otherwise); to user mode as the
+    /// guest's CR4 says.
     pub osxsave: bool,
     /// Its XCR0.
     pub xcr0: u64,

@@ -2,7 +2,7 @@
 
 use crate::cpumask::CpuMask;
 use crate::frame::{CanRead, CanWrite, FrameTable};
-use crate::ids::{CpuId, Irq, Mfn};
+use crate::ids::{CpuId, DomId, Irq, Mfn};
 use crate::log::Level;
 use crate::machine::{Cpus, Flush, Frames, GuestFault, GuestVa, Machine};
 use core::cell::Cell;
@@ -28,12 +28,16 @@ type FrameWords = Box<[AtomicU64; 512]>;
 pub struct Cached {
     pub mfn: Mfn,
     pub writable: bool,
+    /// Whose frame it was when it was cached.
+    pub owner: Option<DomId>,
 }
 
 /// What one simulated CPU has loaded.
 #[derive(Default)]
 pub struct HostCpu {
     pub root: Option<Mfn>,
+    /// No vCPU runs here: `root` is left from the last one.
+    pub idle: bool,
     /// Translation cache: page address -> leaf.
     pub tlb: HashMap<u64, Cached>,
     pub gs_base: u64,
@@ -131,7 +135,8 @@ impl HostMachine {
         if table.0 as usize >= self.frames.len() {
             return None;
         }
-        cpu.tlb.insert(page, Cached { mfn: table, writable: writable && write });
+        let owner = self.table.peek(table).map(|(a, _)| a.owner());
+        cpu.tlb.insert(page, Cached { mfn: table, writable: writable && write, owner });
         Some(table)
     }
 
@@ -246,6 +251,7 @@ impl GuestVa for HostMachine {
         self.table.tlb.runs_on(cpu, l4);
         let mut c = self.this_cpu();
         c.root = Some(l4);
+        c.idle = false;
         c.tlb.clear();
         drop(c);
         self.table.tlb.flushed(cpu, t);
@@ -299,7 +305,15 @@ impl Cpus for HostMachine {
                     c.tlb.remove(&(va & !0xfff));
                 }
                 Flush::Cache => {}
-                Flush::Tlb | Flush::TlbGlobal | Flush::LeaveLazy => c.tlb.clear(),
+                Flush::Tlb | Flush::TlbGlobal => c.tlb.clear(),
+                Flush::LeaveLazy => {
+                    c.tlb.clear();
+                    if c.idle {
+                        c.root = None;
+                        c.gdt.clear();
+                        c.ldt.clear();
+                    }
+                }
             }
         }
     }

@@ -5,11 +5,12 @@ use crate::cpumask::CpuMask;
 use crate::domain::{Domain, NewDomain};
 use crate::domains::DomainTable;
 use crate::frame::alloc::FrameAllocator;
-use crate::frame::record::FrameState;
+use crate::frame::record::{B, FrameState};
 use crate::frame::table::OWNED_LEN;
-use crate::frame::{FrameRecord, FrameTable, HvFrame};
+use crate::frame::{FrameRecord, FrameTable, FrameType, HvFrame};
 use crate::host::HostInfo;
 use crate::ids::{CpuId, DomId, Mfn, VcpuId};
+use crate::mm::audit::audit;
 use crate::policy::{Capabilities, DomainPolicy, SystemPolicies};
 use crate::vcpu::{Vcpu, VcpuPrivate};
 use crate::xen::{Cx, Xen};
@@ -62,6 +63,11 @@ impl World {
             host,
         }));
         Self { xen }
+    }
+
+    /// Panics, saying what, if the audit finds a mismatch or a CPU has cached what it may not reach.
+    pub fn check(&self, when: &str) {
+        check(self.xen, when);
     }
 
     /// A domain with `vcpus` vCPUs and no memory; vCPU n runs on CPU n modulo the CPUs there are.
@@ -132,5 +138,36 @@ impl Guest {
         };
         vcpu.check_in(vp);
         r
+    }
+}
+
+/// See [`World::check`].
+pub fn check(xen: &'static Xen<HostMachine>, when: &str) {
+    let report = audit(xen).expect("memory for the audit");
+    assert!(report.is_clean(), "{when}: {report:#x?}");
+    for (cpu, va, c) in xen.m.cached() {
+        let Some((a, b)) = xen.frames.peek(c.mfn) else { continue };
+        match a.state() {
+            FrameState::Reserved | FrameState::Free => {}
+            _ if Some(a.owner()) != c.owner => {
+                panic!(
+                    "{when}: {cpu:?} still reaches {} of {:?} at {va:#x}, now {:?}'s",
+                    c.mfn,
+                    c.owner,
+                    a.owner()
+                )
+            }
+            _ if c.writable && !matches!(b.kind(), FrameType::Writable | FrameType::None) => {
+                panic!("{when}: {cpu:?} can write {}, a {:?}, at {va:#x}", c.mfn, b.kind())
+            }
+            _ => {}
+        }
+    }
+    for (n, cpu) in xen.m.cpus.iter().enumerate() {
+        let Some(root) = cpu.lock().unwrap().root else { continue };
+        if let Some((a, b)) = xen.frames.peek(root) {
+            let fine = a.state() == FrameState::Shared || (b.kind() == FrameType::L4 && b.has(B::VALIDATED));
+            assert!(fine, "{when}: CPU {n} runs on {root}, which is {b:x?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod vga;
 use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use arrayvec::{ArrayString, ArrayVec};
 use hypercore::boot::cmdline::Options;
 use hypercore::console::level::{Admission, Level, RateLimit, Thresholds};
 use hypercore::console::lines::Prefixer;
@@ -146,6 +147,37 @@ pub fn guest_line(domain: u16, line: &str) {
     });
     hooks::console_ring_changed();
 }
+
+/// Text of a guest's emergency console: dom0's as it is, another's line by line with its number.
+pub fn guest_write(domain: u16, text: &[u8]) {
+    if domain == 0 {
+        return write_raw(text);
+    }
+    let mut pending = PENDING.lock();
+    let at = match pending.iter().position(|p| p.0 == domain) {
+        Some(at) => at,
+        None => {
+            if pending.is_full() {
+                pending.remove(0);
+            }
+            pending.push((domain, ArrayString::new()));
+            pending.len() - 1
+        }
+    };
+    let line = &mut pending[at].1;
+    for &b in text {
+        if b == b'\n' || line.is_full() {
+            guest_line(domain, line);
+            line.clear();
+        }
+        if b >= b' ' && b < 0x7f || b == b'\t' {
+            line.push(char::from(b));
+        }
+    }
+}
+
+/// Begun lines of guests, by domain.
+static PENDING: Mutex<ArrayVec<(u16, ArrayString<120>), 16>> = Mutex::new(ArrayVec::new_const());
 
 /// Dom0's terminal output: to the devices as it is, not into the ring.
 pub fn write_raw(bytes: &[u8]) {

@@ -25,3 +25,19 @@ pub fn map(phys: u64, len: u64) -> Option<u64> {
     }
     Some(va + (phys - first))
 }
+
+/// Pages of device registers that were mapped for [`map_shared`]: physical and virtual address.
+static SHARED: Mutex<alloc::vec::Vec<(u64, u64)>> = Mutex::new(alloc::vec::Vec::new());
+
+/// As [`map`] for one register, reusing the page if it was mapped here before.
+pub fn map_shared(phys: u64) -> Option<u64> {
+    let (page, offset) = (phys & !(PAGE - 1), phys & (PAGE - 1));
+    let mut shared = SHARED.lock();
+    if let Some((_, va)) = shared.iter().find(|(p, _)| *p == page) {
+        return Some(va + offset);
+    }
+    shared.try_reserve(1).ok()?;
+    let va = map(page, PAGE)?;
+    shared.push((page, va));
+    Some(va + offset)
+}

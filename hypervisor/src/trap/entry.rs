@@ -12,7 +12,7 @@
 use core::arch::global_asm;
 
 use crate::percpu::offset;
-use crate::{asm_clac, trap};
+use crate::{asm_clac, asm_ex_table, trap};
 
 /// Bytes of a stub.
 pub const STUB_SIZE: u64 = 32;
@@ -127,7 +127,21 @@ ret_to_guest:
     r#"
     addq $8, %rsp
     swapgs
-    iretq
+2:  iretq
+
+    /* The guest asked for a return the processor refuses: its failsafe callback hears of it. */
+3:  swapgs
+    pushq $0
+    "#,
+    asm_ex_table!("2b", "3b"),
+    asm_push_regs!(),
+    r#"
+    movq %rsp, %rdi
+    xorl %ebp, %ebp
+    subq $8, %rsp
+    call {bad_return}
+    addq $8, %rsp
+    jmp ret_to_guest
 
     .balign 16
 trap_ist_common:
@@ -161,6 +175,7 @@ trap_ist_common:
     "#,
     entry = sym trap::trap_entry,
     ist = sym trap::trap_ist,
+    bad_return = sym trap::bad_return,
     scratch2 = const offset::SCRATCH2,
     rsp0 = const offset::RSP0,
     options(att_syntax),

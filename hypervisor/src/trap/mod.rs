@@ -31,6 +31,10 @@ pub mod vector {
 
 /// Everything but NMI, #DF, #MC (and #DB in ring 0). Interrupts stay off until the return.
 pub extern "C" fn trap_entry(frame: &mut Frame) {
+    if frame.cs & 3 == 3 {
+        hooks::from_guest(frame);
+        return;
+    }
     let number = frame.entry_vector as u8;
     if number >= 0x20 {
         interrupt(number);
@@ -62,6 +66,11 @@ pub fn interrupt(number: u8) {
         vector::SPURIOUS => {}
         device => irq::dispatch(device),
     }
+}
+
+/// The processor refused to return to a guest with this frame.
+pub extern "C" fn bad_return(frame: &mut Frame) {
+    hooks::bad_return(frame);
 }
 
 /// NMI, #DF, #MC, and #DB in ring 0: on their own stacks, wherever they interrupted.

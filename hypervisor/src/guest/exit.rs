@@ -1,0 +1,81 @@
+//! What a CPU does before it returns to a guest: due timers, scheduling, changed tables, events.
+
+use hypercore::ids::CpuId;
+use hypercore::machine::Cpus;
+use hypercore::sched;
+use hypercore::traps::bounce::{Bounce, Undeliverable, deliver};
+use x86::regs::GuestRegs;
+
+use super::{switch, this, with_cx, xen};
+
+/// Runs until there is a guest to return to and nothing left to do for it. `regs` then holds its registers.
+pub fn to_guest(regs: &mut GuestRegs) {
+    let x = xen();
+    let me = CpuId(crate::percpu::this().id);
+    loop {
+        super::flush::serve();
+        if this().timer_fired.replace(false) {
+            hypercore::time::expired(x, me, x.m.now());
+            x.m.set_timer(hypercore::time::next_deadline(x, me));
+        }
+        if sched::need_resched(x, me) {
+            let next = sched::schedule(x, me, x.m.now());
+            x.m.set_timer(hypercore::time::next_deadline(x, me));
+            if switch::switch_to(next.vcpu, regs) {
+                with_cx(regs, |cx| {
+                    hypercore::time::update_vcpu_time(cx.xen, cx.vcpu);
+                    hypercore::time::runstate::update_area(cx);
+                });
+            }
+        }
+        // SAFETY: only looked at.
+        if unsafe { this().current() }.is_none() {
+            idle(me);
+            continue;
+        }
+        with_cx(regs, |cx| {
+            switch::set_ts(cx.vp.cr0 & 8 != 0);
+            if hypercore::event::upcall_pending(cx.xen, cx.vcpu) {
+                let b = Bounce { mask_events: true, ..Bounce::callback(cx.vp.traps.event) };
+                if let Err(e) = deliver(cx, &b) {
+                    undeliverable(cx, "event", e);
+                }
+            }
+        });
+        if !has_work() {
+            return;
+        }
+    }
+}
+
+/// The domain cannot take what it must: it crashes.
+pub fn undeliverable(cx: &mut hypercore::xen::Cx<'_, super::machine::Bare>, what: &str, e: Undeliverable) {
+    super::report::guest_state(cx);
+    match e {
+        Undeliverable::NoHandler => {
+            hypercore::log!(cx.xen.m, Error, "{:?}: no handler for {what} at rip {:#x}", cx.vcpu, cx.regs.rip)
+        }
+        Undeliverable::Stack(sp) => {
+            hypercore::log!(cx.xen.m, Error, "{:?}: cannot write the frame of {what} at {sp:#x}", cx.vcpu)
+        }
+    }
+    sched::domain_crash(cx.xen, cx.dom, "undeliverable trap");
+}
+
+/// Nothing to run: scrub, reap, sleep.
+fn idle(me: CpuId) {
+    let x = xen();
+    //LC hypercore::lifecycle::reap(x);
+    if hypercore::memory::scrub_some(x) {
+        super::idle::breathe();
+        return;
+    }
+    x.m.set_timer(hypercore::time::next_deadline(x, me));
+    super::idle::sleep(has_work);
+}
+
+/// Whether this CPU should not go on as it does.
+#[inline]
+pub fn has_work() -> bool {
+    this().timer_fired.get() || sched::need_resched(xen(), CpuId(crate::percpu::this().id))
+}

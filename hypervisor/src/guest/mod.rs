@@ -1,0 +1,124 @@
+//! Running guests on this CPU: the way in, the way out, and the switch between vCPUs.
+//!
+//! - [`entry`]: SYSCALL entry, the return to guests, the first entry of a CPU.
+//! - [`exit`]: what is done before each return: timers, scheduling, events.
+//! - [`switch`]: context switch.
+//! - [`traps`]: exceptions of guests.
+//! - [`va`]: copies to and from guest addresses.
+//! - [`flush`]: translation shoot-down between CPUs.
+//! - [`machine`]: `hypercore`'s traits on this machine.
+
+pub mod debugreg;
+pub mod devices;
+pub mod entry;
+pub mod exit;
+pub mod flush;
+pub mod fpu;
+pub mod idle;
+pub mod machine;
+pub mod msr;
+pub mod platform;
+pub mod privops;
+pub mod report;
+pub mod segments;
+pub mod switch;
+pub mod traps;
+pub mod va;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::cell::{Cell, UnsafeCell};
+
+use hypercore::domain::Domain;
+use hypercore::ids::Mfn;
+use hypercore::vcpu::{Vcpu, VcpuPrivate};
+use hypercore::xen::{Cx, Xen};
+use x86::regs::GuestRegs;
+
+use crate::layout::MAX_CPUS;
+use machine::Bare;
+
+/// The hypervisor's global state, once boot has made it.
+pub static XEN: spin::Once<Xen<Bare>> = spin::Once::new();
+
+/// The global state. Only after boot has made it.
+#[inline]
+pub fn xen() -> &'static Xen<Bare> {
+    XEN.get().expect("guest code runs only after boot has made the global state")
+}
+
+/// The vCPU this CPU runs, with its private state checked out.
+pub struct Current {
+    pub vcpu: Arc<Vcpu>,
+    pub dom: Arc<Domain>,
+    pub vp: Box<VcpuPrivate>,
+}
+
+/// What this CPU has loaded for guests.
+pub struct CpuGuest {
+    current: UnsafeCell<Option<Current>>,
+    /// Domain whose `dirty_cpus` holds this CPU because its tables are (or were, lazily) loaded.
+    pub lazy: UnsafeCell<Option<Arc<Domain>>>,
+    /// Frames the GDT window shows now (0: none).
+    pub gdt: Cell<[Mfn; 14]>,
+    /// LDT window pages that are filled, as bits.
+    pub ldt_filled: Cell<u32>,
+    /// CR0.TS as loaded.
+    pub ts: Cell<bool>,
+    /// This CPU's timer reached its deadline.
+    pub timer_fired: Cell<bool>,
+}
+
+struct Slots([CpuGuest; MAX_CPUS]);
+
+// SAFETY: element n is touched by CPU n alone, with interrupts off; NMI handlers keep away.
+unsafe impl Sync for Slots {}
+
+static SLOTS: Slots = Slots(
+    [const {
+        CpuGuest {
+            current: UnsafeCell::new(None),
+            lazy: UnsafeCell::new(None),
+            gdt: Cell::new([Mfn(0); 14]),
+            ldt_filled: Cell::new(0),
+            ts: Cell::new(false),
+            timer_fired: Cell::new(false),
+        }
+    }; MAX_CPUS],
+);
+
+/// This CPU's guest state.
+#[inline]
+pub fn this() -> &'static CpuGuest {
+    &SLOTS.0[crate::percpu::this().id as usize]
+}
+
+impl CpuGuest {
+    /// The current vCPU's slot.
+    ///
+    /// # Safety
+    /// No other reference from this function is alive on this CPU (the entry code calls down one path only,
+    /// and handlers of nested interrupts do not touch it).
+    #[inline]
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn current(&self) -> &mut Option<Current> {
+        // SAFETY: by this function's contract and `Slots`' one-CPU rule.
+        unsafe { &mut *self.current.get() }
+    }
+}
+
+/// Runs `f` in the context of the current vCPU; `None` when this CPU idles.
+#[inline]
+pub fn with_cx<R>(regs: &mut GuestRegs, f: impl FnOnce(&mut Cx<'_, Bare>) -> R) -> Option<R> {
+    // SAFETY: `f` gets the only reference; nothing under it calls `current` again on this CPU.
+    let cur = unsafe { this().current() }.as_mut()?;
+    let mut cx = Cx { xen: xen(), vcpu: &cur.vcpu, dom: &cur.dom, vp: &mut cur.vp, regs, restart: None };
+    Some(f(&mut cx))
+}
+
+/// Numbers of the running domain and vCPU, for a CPU that dies.
+pub fn name_current() -> Option<(u16, u32)> {
+    // SAFETY: only this CPU writes the slot, and it is busy dying.
+    let cur = unsafe { (*this().current.get()).as_ref() }?;
+    Some((cur.dom.id.0, cur.vcpu.id.0))
+}

@@ -1,0 +1,332 @@
+//! Privileged instructions of guests: what `hypercore::emulate` needs, from the vCPU and this CPU.
+
+use abi::Errno;
+use hypercore::dom0::hypercall_page;
+use hypercore::emulate::decode::Segment;
+use hypercore::emulate::privileged::{self, Outcome, PrivOps, Stop};
+use hypercore::emulate::ptwr;
+use hypercore::guest;
+use hypercore::ids::Mfn;
+use hypercore::io::ports;
+use hypercore::machine::Frames;
+use hypercore::mm::ptwr::Tables;
+use hypercore::mm::types::get_writable;
+use hypercore::policy::cpuid::{CpuidContext, TscLeaves};
+use hypercore::policy::msr::{self, MsrContext, ReadMsr, WriteMsr};
+use hypercore::traps::bounce::Undeliverable;
+use hypercore::traps::inject::{self, vector};
+use hypercore::xen::Cx;
+use x86::regs::GuestRegs;
+
+use super::machine::Bare;
+use super::segments;
+use crate::cpu::{features, instr};
+
+const CR0_TS: u64 = 1 << 3;
+/// CR0 as a PV guest sees it, but for TS: protection, paging and the numeric coprocessor are on.
+const CR0: u64 = 0x8005_0033;
+const CR4_OSXSAVE: u64 = 1 << 18;
+/// CR4 bits a guest may change its view of.
+const CR4_GUEST: u64 = CR4_TSD | CR4_DE | CR4_PCE | CR4_OSXSAVE | CR4_FSGSBASE;
+const CR4_TSD: u64 = 1 << 2;
+const CR4_DE: u64 = 1 << 3;
+const CR4_PCE: u64 = 1 << 8;
+const CR4_FSGSBASE: u64 = 1 << 16;
+/// CR4 bits it sees set whatever it writes: PSE, PAE, MCE, PGE, OSFXSR, OSXMMEXCPT.
+const CR4_FIXED: u64 = 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 10;
+const LONGEST_INSTRUCTION: usize = 15;
+const PF_FETCH: u32 = 1 << 4;
+const PF_USER: u32 = 1 << 2;
+const PF_WRITE: u32 = 1 << 1;
+
+struct Ops<'a, 'b> {
+    cx: &'a mut Cx<'b, Bare>,
+}
+
+impl Ops<'_, '_> {
+    fn msr_context(&self) -> MsrContext {
+        MsrContext {
+            hardware_domain: self.cx.dom.privileged,
+            boot_vcpu: self.cx.vcpu.id.0 == 0,
+            cpuid_faulting: false,
+        }
+    }
+}
+
+impl PrivOps for Ops<'_, '_> {
+    fn kernel_mode(&self) -> bool {
+        self.cx.vp.kernel_mode
+    }
+    fn long_mode(&self) -> bool {
+        segments::is_64bit_code(self.cx.regs.cs)
+    }
+    fn segment_base(&mut self, segment: Segment) -> Result<u64, Stop> {
+        Ok(match segment {
+            Segment::Fs => segments::fs_base(),
+            Segment::Gs => segments::gs_base(),
+            _ => 0,
+        })
+    }
+    fn iopl_allows(&self) -> bool {
+        // The virtual IOPL: 1 admits the guest's kernel, 3 its user mode as well.
+        self.cx.vp.iopl >= if self.cx.vp.kernel_mode { 1 } else { 3 }
+    }
+    fn bitmap_allows(&mut self, port: u16, bytes: u8) -> bool {
+        let (map, ports) = (self.cx.vp.iobitmap, self.cx.vp.iobitmap_ports);
+        let end = u32::from(port) + u32::from(bytes);
+        if map == 0 || end > ports {
+            return false;
+        }
+        (u32::from(port)..end).all(|p| {
+            let byte: Result<u8, _> = guest::read(&self.cx.xen.m, map + u64::from(p / 8));
+            byte.is_ok_and(|b| b >> (p % 8) & 1 == 0)
+        })
+    }
+    fn io_read(&mut self, port: u16, bytes: u8) -> Result<u32, Stop> {
+        Ok(ports::read(self.cx.xen, self.cx.dom, port, bytes))
+    }
+    fn io_write(&mut self, port: u16, bytes: u8, value: u32) -> Result<(), Stop> {
+        ports::write(self.cx.xen, self.cx.dom, port, bytes, value);
+        Ok(())
+    }
+    fn mem_read(&mut self, va: u64, to: &mut [u8]) -> Result<(), Stop> {
+        guest::read_bytes(&self.cx.xen.m, va, to).map_err(|f| Stop::PageFault { va: f.va, error: PF_USER })
+    }
+    fn mem_write(&mut self, va: u64, from: &[u8]) -> Result<(), Stop> {
+        guest::write_bytes(&self.cx.xen.m, va, from)
+            .map_err(|f| Stop::PageFault { va: f.va, error: PF_USER | PF_WRITE })
+    }
+    fn cpuid(&mut self, leaf: u32, subleaf: u32) -> Result<[u32; 4], Stop> {
+        Ok(cpuid(self.cx, leaf, subleaf))
+    }
+    fn msr_read(&mut self, msr: u32) -> Result<u64, Stop> {
+        let context = self.msr_context();
+        match self.cx.dom.policy.with(|p| msr::read(msr, p, &context)) {
+            ReadMsr::Value(v) => Ok(v),
+            ReadMsr::Tsc => Ok(instr::rdtsc()),
+            ReadMsr::FsBase => Ok(segments::fs_base()),
+            ReadMsr::GsBase => Ok(segments::gs_base()),
+            ReadMsr::KernelGsBase => {
+                Ok(if self.cx.vp.kernel_mode { self.cx.vp.gs_base_user } else { self.cx.vp.gs_base_kernel })
+            }
+            ReadMsr::TscAux => Ok(self.cx.vp.tsc_aux),
+            ReadMsr::SpecCtrl => Err(Stop::GP),
+            ReadMsr::Host { msr, clear, set } => {
+                Ok(super::msr::read_safe(msr).ok_or(Stop::GP)? & !clear | set)
+            }
+            ReadMsr::Fault => Err(Stop::GP),
+        }
+    }
+    fn msr_write(&mut self, msr: u32, value: u64) -> Result<(), Stop> {
+        let context = self.msr_context();
+        match self.cx.dom.policy.with(|p| msr::write(msr, value, p, &context)) {
+            WriteMsr::Ignore => {}
+            WriteMsr::FsBase(v) => segments::set_fs_base(v),
+            WriteMsr::GsBase(v) => segments::set_gs_base(v),
+            WriteMsr::KernelGsBase(v) if self.cx.vp.kernel_mode => self.cx.vp.gs_base_user = v,
+            WriteMsr::KernelGsBase(v) => self.cx.vp.gs_base_kernel = v,
+            WriteMsr::TscAux(v) => {
+                self.cx.vp.tsc_aux = v.into();
+                super::machine::set_tsc_aux(v.into());
+            }
+            WriteMsr::HypercallPage { gfn } => {
+                // The guest's own frame, as ordinary memory: what it may write itself.
+                let frame = self.cx.xen.frames.get(Mfn(gfn), self.cx.dom.id).ok_or(Stop::GP)?;
+                let page = get_writable(self.cx.xen, frame).map_err(|_| Stop::GP)?;
+                self.cx.xen.m.write(&page, 0, &hypercall_page::contents());
+            }
+            WriteMsr::Host { msr, value } => {
+                if !super::msr::write_safe(msr, value) {
+                    return Err(Stop::GP);
+                }
+            }
+            _ => return Err(Stop::GP),
+        }
+        Ok(())
+    }
+    fn cr_read(&mut self, cr: u8) -> Result<u64, Stop> {
+        match cr {
+            0 => Ok(CR0 | self.cx.vp.cr0 & CR0_TS),
+            2 => Ok(hypercore::event::cr2(self.cx.xen, self.cx.vcpu)),
+            3 => Ok(self.cx.vcpu.mm.cr3_to_load(self.cx.vp.kernel_mode).0 << 12),
+            4 => Ok(CR4_FIXED | self.cx.vp.cr4 & CR4_GUEST),
+            _ => Err(Stop::GP),
+        }
+    }
+    fn cr_write(&mut self, cr: u8, value: u64) -> Result<(), Stop> {
+        match cr {
+            0 if (value ^ CR0) & !CR0_TS == 0 => self.cx.vp.cr0 = value & CR0_TS,
+            2 => hypercore::event::set_cr2(self.cx.xen, self.cx.vcpu, value),
+            4 => {
+                if value & CR4_OSXSAVE != 0 && !features::get().xsave {
+                    return Err(Stop::GP);
+                }
+                self.cx.vp.cr4 = value & CR4_GUEST;
+                apply_cr4(self.cx.vp.cr4);
+            }
+            _ => return Err(Stop::GP),
+        }
+        Ok(())
+    }
+    fn dr_read(&mut self, dr: u8) -> Result<u64, Stop> {
+        super::debugreg::sync(self.cx.vp);
+        self.cx.vp.debugreg.get(dr as usize).copied().ok_or(Stop::GP)
+    }
+    fn dr_write(&mut self, dr: u8, value: u64) -> Result<(), Stop> {
+        {
+            let _ = (dr, value);
+            Err(Stop::GP)
+        }
+    }
+    fn tsc(&mut self) -> Result<u64, Stop> {
+        if !self.cx.vp.kernel_mode && self.cx.vp.cr4 & CR4_TSD != 0 {
+            return Err(Stop::GP);
+        }
+        Ok(instr::rdtsc())
+    }
+    fn tsc_aux(&mut self) -> Result<u32, Stop> {
+        Ok(self.cx.vp.tsc_aux as u32)
+    }
+    fn pmc(&mut self, _counter: u32) -> Result<u64, Stop> {
+        // No performance counters are given to guests.
+        if self.cx.vp.kernel_mode { Ok(0) } else { Err(Stop::GP) }
+    }
+    fn xsetbv(&mut self, index: u32, value: u64) -> Result<(), Stop> {
+        let most = features::get().xcr0;
+        // x87 always; AVX needs SSE; the AVX-512 components come together and need AVX.
+        let fine = index == 0
+            && value & 1 != 0
+            && value & !most == 0
+            && (value & 4 == 0 || value & 2 != 0)
+            && (value & 0xe0 == 0 || value & 0xe6 == 0xe6);
+        if !fine {
+            return Err(Stop::GP);
+        }
+        self.cx.vp.xcr0 = value;
+        super::fpu::load_xcr0(value);
+        Ok(())
+    }
+    fn invlpg(&mut self, va: u64) -> Result<(), Stop> {
+        if guest::range_ok(va, 1) {
+            instr::invlpg(va);
+        }
+        Ok(())
+    }
+    fn wbinvd(&mut self) -> Result<(), Stop> {
+        if self.cx.dom.privileged {
+            // SAFETY: WBINVD loses nothing.
+            unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
+        }
+        Ok(())
+    }
+    fn clts(&mut self) -> Result<(), Stop> {
+        self.cx.vp.cr0 &= !CR0_TS;
+        Ok(())
+    }
+    fn halt(&mut self) -> Result<(), Stop> {
+        hypercore::sched::op::block(self.cx).map(drop).map_err(|_| Stop::GP)
+    }
+}
+
+/// CR4 while this guest runs: TSD, DE and PCE are its own.
+pub fn apply_cr4(guest: u64) {
+    let want = features::cr4() | guest & (CR4_TSD | CR4_DE);
+    if instr::read_cr4() != want {
+        // SAFETY: TSD and DE bind ring 3 and debug registers only; all else is the hypervisor's constant.
+        unsafe { instr::write_cr4(want) };
+    }
+}
+
+/// CPUID as the running vCPU sees it.
+fn cpuid(cx: &Cx<'_, Bare>, leaf: u32, subleaf: u32) -> [u32; 4] {
+    let scale = crate::time::scale();
+    let context = CpuidContext {
+        apic_id: cx.vcpu.id.0 as u8,
+        // Linux's kernel gives XSAVE up if it does not see this before it sets CR4.
+        osxsave: features::get().xsave && (cx.vp.kernel_mode || cx.vp.cr4 & CR4_OSXSAVE != 0),
+        xcr0: cx.vp.xcr0,
+        machine_address_bits: features::get().phys_bits,
+        tsc: TscLeaves {
+            host_reliable: cx.xen.host.tsc_stable,
+            guest_khz: cx.xen.host.tsc_khz,
+            host_khz: cx.xen.host.tsc_khz,
+            mul: scale.mul,
+            shift: scale.shift,
+            ..TscLeaves::default()
+        },
+    };
+    cx.dom.policy.with(|p| hypercore::policy::cpuid::cpuid(p, leaf, subleaf, &context))
+}
+
+/// Bytes at RIP, as many as can be fetched.
+fn fetch<'b>(cx: &Cx<'_, Bare>, rip: u64, buf: &'b mut [u8; LONGEST_INSTRUCTION]) -> &'b [u8] {
+    let got = match guest::read_bytes(&cx.xen.m, rip, buf) {
+        Ok(()) => LONGEST_INSTRUCTION,
+        // Up to the end of the page, where the next one cannot be read.
+        Err(_) => {
+            let rest = ((0x1000 - (rip & 0xfff)) as usize).min(LONGEST_INSTRUCTION);
+            if guest::read_bytes(&cx.xen.m, rip, &mut buf[..rest]).is_ok() { rest } else { 0 }
+        }
+    };
+    &buf[..got]
+}
+
+/// Emulates on a copy of the registers, which become the guest's if that went well.
+fn run(
+    cx: &mut Cx<'_, Bare>,
+    f: impl FnOnce(&[u8], &mut GuestRegs, &mut Ops<'_, '_>) -> Outcome,
+) -> Result<bool, Undeliverable> {
+    let mut buf = [0; LONGEST_INSTRUCTION];
+    let bytes = fetch(cx, cx.regs.rip, &mut buf);
+    let mut regs = *cx.regs;
+    let outcome = f(bytes, &mut regs, &mut Ops { cx });
+    finish(cx, outcome, regs)
+}
+
+fn finish(cx: &mut Cx<'_, Bare>, outcome: Outcome, regs: GuestRegs) -> Result<bool, Undeliverable> {
+    match outcome {
+        Outcome::Done => {
+            *cx.regs = regs;
+            if cx.regs.rflags & hypercore::traps::rflags::TF != 0 {
+                cx.vp.debugreg[6] |= 1 << 14;
+                inject::exception(cx, vector::DB, 0)?;
+            }
+        }
+        Outcome::Retry => {}
+        Outcome::Fault { vector, error } => {
+            *cx.regs = regs;
+            inject::exception(cx, vector, error)?;
+        }
+        Outcome::PageFault { va, error } => {
+            *cx.regs = regs;
+            inject::page_fault(cx, va, error)?;
+        }
+        Outcome::FetchFault { va } => inject::page_fault(cx, va, PF_USER | PF_FETCH)?,
+        Outcome::Unhandleable => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// After #GP: a privileged instruction? False: deliver the fault.
+pub fn emulate(cx: &mut Cx<'_, Bare>) -> Result<bool, Undeliverable> {
+    run(cx, |bytes, regs, ops| privileged::emulate(bytes, regs, ops))
+}
+
+/// After #UD: CPUID behind Xen's prefix? False: deliver the fault.
+pub fn emulate_forced(cx: &mut Cx<'_, Bare>) -> Result<bool, Undeliverable> {
+    run(cx, |bytes, regs, ops| privileged::forced_cpuid(bytes, regs, ops))
+}
+
+/// After a write fault in the guest's kernel: a write to one of its own level-1 tables? False: deliver it.
+pub fn page_table_write(cx: &mut Cx<'_, Bare>, cr2: u64) -> Result<bool, Undeliverable> {
+    let mut buf = [0; LONGEST_INSTRUCTION];
+    let bytes = fetch(cx, cx.regs.rip, &mut buf);
+    let mut regs = *cx.regs;
+    // Bases a guest sets with WRFSBASE and WRGSBASE are in the registers, not in the saved state.
+    cx.vp.fs_base = segments::fs_base();
+    if cx.vp.kernel_mode {
+        cx.vp.gs_base_kernel = segments::gs_base()
+    }
+    let outcome = ptwr::emulate(bytes, &mut regs, cr2, &mut Tables { cx });
+    finish(cx, outcome, regs)
+}

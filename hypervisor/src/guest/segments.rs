@@ -1,0 +1,127 @@
+//! Segment registers and bases of guests.
+
+use core::arch::asm;
+
+use hypercore::vcpu::VcpuPrivate;
+
+use crate::asm_ex_table;
+use crate::cpu::instr::{rdmsr, wrmsr};
+
+const MSR_FS_BASE: u32 = 0xc000_0100;
+/// While the hypervisor runs, the guest's GS base waits in the swap register.
+const MSR_SHADOW_GS_BASE: u32 = 0xc000_0102;
+
+macro_rules! load_selector {
+    ($name:ident, $reg:literal) => {
+        fn $name(selector: u16) {
+            // SAFETY: a selector the guest's tables do not allow faults at 2 and a null one is loaded instead.
+            unsafe {
+                asm!(
+                    concat!("2: mov ", $reg, ", {sel:e}"),
+                    "jmp 4f",
+                    "3: xor {sel:e}, {sel:e}",
+                    concat!("mov ", $reg, ", {sel:e}"),
+                    "4:",
+                    asm_ex_table!("2b", "3b"),
+                    sel = inout(reg) u32::from(selector) => _,
+                    options(nostack)
+                )
+            }
+        }
+    };
+}
+
+load_selector!(load_ds, "ds");
+load_selector!(load_es, "es");
+load_selector!(load_fs, "fs");
+
+/// Loads the guest's GS selector; the hypervisor's base is swapped away meanwhile.
+pub fn load_gs(selector: u16) {
+    // SAFETY: interrupts are off and a fault's fixup does not use GS; both ways end in the second swapgs.
+    unsafe {
+        asm!(
+            "swapgs",
+            "2: mov gs, {sel:e}",
+            "jmp 4f",
+            "3: xor {sel:e}, {sel:e}",
+            "mov gs, {sel:e}",
+            "4: swapgs",
+            asm_ex_table!("2b", "3b"),
+            sel = inout(reg) u32::from(selector) => _,
+            options(nostack)
+        )
+    }
+}
+
+/// DS, ES, FS, GS as they are.
+pub fn selectors() -> [u16; 4] {
+    let (ds, es, fs, gs): (u16, u16, u16, u16);
+    // SAFETY: reading selectors changes nothing.
+    unsafe {
+        asm!("mov {0:x}, ds", "mov {1:x}, es", "mov {2:x}, fs", "mov {3:x}, gs",
+            out(reg) ds, out(reg) es, out(reg) fs, out(reg) gs, options(nomem, nostack, preserves_flags));
+    }
+    [ds, es, fs, gs]
+}
+
+/// The running guest's GS base.
+pub fn gs_base() -> u64 {
+    // SAFETY: the register exists on every CPU with long mode.
+    unsafe { rdmsr(MSR_SHADOW_GS_BASE) }
+}
+
+/// Sets the running guest's GS base; a non-canonical one (which no caller lets through) becomes 0.
+pub fn set_gs_base(base: u64) {
+    // SAFETY: not the hypervisor's own base, which is swapped in; canonical.
+    unsafe { wrmsr(MSR_SHADOW_GS_BASE, if x86::pte::canonical(base) { base } else { 0 }) }
+}
+
+/// The guest's FS base.
+pub fn fs_base() -> u64 {
+    // SAFETY: as above.
+    unsafe { rdmsr(MSR_FS_BASE) }
+}
+
+/// Sets the guest's FS base; the hypervisor does not use FS.
+pub fn set_fs_base(base: u64) {
+    // SAFETY: as above.
+    unsafe { wrmsr(MSR_FS_BASE, if x86::pte::canonical(base) { base } else { 0 }) }
+}
+
+/// Takes what the outgoing vCPU has loaded.
+pub fn save(vp: &mut VcpuPrivate) {
+    [vp.ds, vp.es, vp.fs, vp.gs] = selectors();
+    vp.fs_base = fs_base();
+    if vp.kernel_mode { vp.gs_base_kernel = gs_base() } else { vp.gs_base_user = gs_base() }
+}
+
+/// Loads what the incoming vCPU had. Its descriptor tables must be in place.
+pub fn restore(vp: &VcpuPrivate) {
+    let [ds, es, fs, gs] = selectors();
+    if ds != vp.ds {
+        load_ds(vp.ds);
+    }
+    if es != vp.es {
+        load_es(vp.es);
+    }
+    if fs != vp.fs || vp.fs & !3 != 0 {
+        load_fs(vp.fs);
+    }
+    if gs != vp.gs || vp.gs & !3 != 0 {
+        load_gs(vp.gs);
+    }
+    // After the selectors: loading one replaces the base.
+    set_fs_base(vp.fs_base);
+    set_gs_base(if vp.kernel_mode { vp.gs_base_kernel } else { vp.gs_base_user });
+}
+
+/// Whether `selector` names a 64-bit code segment in the loaded tables.
+pub fn is_64bit_code(selector: u16) -> bool {
+    const L: u32 = 1 << 21;
+    let rights: u32;
+    // SAFETY: LAR only reads a descriptor; one it may not read leaves the register (0) alone.
+    unsafe {
+        asm!("lar {0:e}, {1:e}", inout(reg) 0u32 => rights, in(reg) u32::from(selector), options(nostack));
+    }
+    rights & L != 0
+}

@@ -1,0 +1,156 @@
+//! Exceptions, hypercalls and system calls of guests.
+
+use hypercore::sched;
+use hypercore::traps::bounce::{Bounce, deliver};
+use hypercore::traps::inject::{self, vector};
+use hypercore::traps::iret::iret;
+use hypercore::xen::Cx;
+use x86::regs::{ENTRY_SYSCALL, GuestRegs};
+
+use super::exit::undeliverable;
+use super::machine::Bare;
+use super::{switch, with_cx};
+use crate::cpu::instr::read_cr2;
+
+const HYPERVISOR_IRET: u32 = abi::xen::HYPERVISOR_IRET;
+
+/// SYSCALL from a guest: its kernel's is a hypercall, its user mode's goes to its kernel.
+pub fn system_call(regs: &mut GuestRegs) {
+    with_cx(regs, |cx| {
+        if cx.vp.kernel_mode {
+            hypercall(cx);
+            return;
+        }
+        let compat = cx.regs.entry_vector != ENTRY_SYSCALL;
+        let callback = if compat { cx.vp.traps.syscall32 } else { cx.vp.traps.syscall };
+        let result = if callback.address == 0 {
+            inject::exception(cx, vector::UD, 0)
+        } else {
+            deliver(cx, &Bounce::callback(callback))
+        };
+        if let Err(e) = result {
+            undeliverable(cx, "system call", e);
+        }
+    });
+}
+
+fn hypercall(cx: &mut Cx<'_, Bare>) {
+    let nr = cx.regs.rax as u32;
+    if nr == HYPERVISOR_IRET {
+        if let Err(e) = iret(cx) {
+            super::report::guest_state(cx);
+            hypercore::log!(cx.xen.m, Error, "{:?}: iret from an unusable frame: {e:?}", cx.vcpu);
+            sched::domain_crash(cx.xen, cx.dom, "bad iret");
+        }
+        return;
+    }
+    let args = [cx.regs.rdi, cx.regs.rsi, cx.regs.rdx, cx.regs.r10, cx.regs.r8, cx.regs.r9];
+    let result = hypercore::hypercall::dispatch(cx, nr, &args);
+    hypercore::hypercall::finish(cx, result);
+}
+
+/// The frame the guest wants to return to is not loadable: its failsafe callback gets it.
+pub fn bad_return(regs: &mut GuestRegs) {
+    with_cx(regs, |cx| {
+        let callback = Bounce::callback(cx.vp.traps.failsafe);
+        let b = Bounce { failsafe: Some(super::segments::selectors()), ..callback };
+        if let Err(e) = deliver(cx, &b) {
+            undeliverable(cx, "failsafe callback", e);
+        }
+    });
+}
+
+/// Any vector from a guest but SYSCALL, NMI, #DF and #MC.
+pub fn from_guest(regs: &mut GuestRegs) {
+    let v = regs.entry_vector as u8;
+    if v >= 0x20 {
+        // A guest's INT n of these vectors is a #GP (the gates' DPL is 0), so this is a real interrupt.
+        crate::trap::interrupt(v);
+        return;
+    }
+    with_cx(regs, |cx| {
+        if let Err(e) = exception(cx, v) {
+            undeliverable(cx, "exception", e);
+        }
+    });
+}
+
+type Delivered = Result<(), hypercore::traps::bounce::Undeliverable>;
+
+fn exception(cx: &mut Cx<'_, Bare>, v: u8) -> Delivered {
+    let code = cx.regs.error_code;
+    match v {
+        vector::PF => page_fault(cx, code),
+        vector::GP => general_protection(cx, code),
+        vector::UD => invalid_opcode(cx),
+        vector::NM => {
+            // Real TS is set only because the virtual one is.
+            inject::exception(cx, v, 0)?;
+            switch::set_ts(cx.vp.cr0 & 8 != 0);
+            Ok(())
+        }
+        vector::DB => {
+            super::debugreg::sync(cx.vp);
+            inject::exception(cx, v, 0)
+        }
+        vector::BP | vector::OF => {
+            // The table's DPL is checked here: the gates of these two admit ring 3.
+            if inject::software_interrupt(cx, v)? {
+                return Ok(());
+            }
+            // Point at the instruction again, as a #GP would.
+            cx.regs.rip = cx.regs.rip.wrapping_sub(1);
+            inject::exception(cx, vector::GP, u32::from(v) * 8 + 2)
+        }
+        _ => inject::exception(cx, v, code),
+    }
+}
+
+/// IDT bit of an error code that names a selector (SDM vol. 3A 6.13).
+const ERROR_IDT: u32 = 2;
+
+fn general_protection(cx: &mut Cx<'_, Bare>, code: u32) -> Delivered {
+    if code & ERROR_IDT != 0 && code & 1 == 0 {
+        // INT n through a gate of the real table: the guest's own table decides.
+        let n = (code >> 3) as u8;
+        let rip = cx.regs.rip;
+        cx.regs.rip = rip.wrapping_add(2);
+        if inject::software_interrupt(cx, n)? {
+            return Ok(());
+        }
+        cx.regs.rip = rip;
+    } else if code == 0 && super::privops::emulate(cx)? {
+        return Ok(());
+    }
+    inject::exception(cx, vector::GP, code)
+}
+
+fn invalid_opcode(cx: &mut Cx<'_, Bare>) -> Delivered {
+    if super::privops::emulate_forced(cx)? {
+        return Ok(());
+    }
+    inject::exception(cx, vector::UD, 0)
+}
+
+/// Page-fault error code bits.
+const PF_PRESENT: u32 = 1;
+const PF_WRITE: u32 = 2;
+const PF_RESERVED: u32 = 8;
+
+fn page_fault(cx: &mut Cx<'_, Bare>, code: u32) -> Delivered {
+    let cr2 = read_cr2();
+    if code & PF_RESERVED == 0 {
+        let ldt = crate::cpu::gdt::ldt_window(crate::percpu::this().id);
+        if (ldt..ldt + 0x1_0000).contains(&cr2) {
+            if hypercore::mm::desc::ldt_fault(cx, cr2 - ldt) {
+                return Ok(());
+            }
+        } else if code & (PF_PRESENT | PF_WRITE) == PF_PRESENT | PF_WRITE
+            && cx.vp.kernel_mode
+            && super::privops::page_table_write(cx, cr2)?
+        {
+            return Ok(());
+        }
+    }
+    inject::page_fault(cx, cr2, code)
+}

@@ -1,0 +1,256 @@
+//! From a running platform to a running dom0: the global state, dom0 itself, all CPUs into the guest loop.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use abi::Errno;
+use hypercore::boot::cmdline::Options;
+use hypercore::boot::multiboot::{BootInfo, Module};
+use hypercore::cpumask::CpuMask;
+use hypercore::dom0::build::{Dom0, build};
+use hypercore::dom0::bzimage::{self, Kernel};
+use hypercore::domain::Domain;
+use hypercore::frame::alloc::FrameAllocator;
+use hypercore::frame::table::{FrameTable, OWNED_LEN};
+use hypercore::host::HostInfo;
+use hypercore::ids::Mfn;
+use hypercore::io::ranges::RangeSet;
+use hypercore::policy::{Capabilities, SystemPolicies};
+use hypercore::sched::Scheduler;
+use hypercore::sync::Mutex;
+use hypercore::time::Timers;
+use hypercore::xen::Xen;
+
+use crate::cpu::features;
+use crate::guest::machine::Bare;
+use crate::guest::{self, XEN};
+use crate::layout::PAGE;
+use crate::{boot, console, mm, percpu, time};
+
+/// Set once CPUs may run guests.
+static GO: AtomicBool = AtomicBool::new(false);
+
+/// The boot processor's part.
+pub fn main(info: &'static BootInfo) -> ! {
+    hypercore::sync::set_relax_hook(crate::cpu::serve_others);
+    let Some(options) = boot::options::get() else { crate::cpu::halt_forever() };
+    let xen = XEN.call_once(|| make(info));
+    let dom0 = match dom0(xen, info, options) {
+        Ok(dom0) => dom0,
+        Err(what) => panic!("Could not construct domain 0: {what}"),
+    };
+    if let Err(e) = own_hardware(&dom0) {
+        panic!("Could not give domain 0 its hardware: {e:?}");
+    }
+    console::give_to_dom0();
+    if let Err(e) = hypercore::sched::state::controller_unpause(xen, &dom0) {
+        panic!("Could not start domain 0: {e:?}");
+    }
+    GO.store(true, Ordering::Release);
+    enter()
+}
+
+/// An application processor's part: waits for the boot processor, then runs guests.
+pub fn ap_main() -> ! {
+    while !GO.load(Ordering::Acquire) {
+        crate::cpu::relax();
+    }
+    enter()
+}
+
+fn enter() -> ! {
+    guest::entry::init_cpu();
+    // No guest has run here: these are the hypervisor's own tables, loaded anew so that the clock of flushes knows.
+    guest::flush::load_root(Mfn(mm::paging::template() >> 12));
+    guest::entry::run()
+}
+
+fn leak<T>(n: usize, f: impl FnMut() -> T) -> &'static [T] {
+    let mut v = Vec::new();
+    v.resize_with(n, f);
+    v.leak()
+}
+
+/// Frames the hypervisor takes for itself from the allocator.
+fn page_source(count: u64, align: u64) -> Option<u64> {
+    let order = count.max(align).next_power_of_two().trailing_zeros();
+    let (mfn, _) = guest::xen().frames.alloc.alloc(order, u64::MAX)?;
+    Some(mfn.0 * PAGE)
+}
+
+fn make(info: &BootInfo) -> Xen<Bare> {
+    let max_mfn = mm::max_mfn();
+    let owned = leak(OWNED_LEN, || AtomicU32::new(0));
+    let alloc = FrameAllocator::new(max_mfn);
+    let frames: &'static [FrameTable] = {
+        let mut v = Vec::new();
+        v.push(FrameTable::new(mm::tables::frame_records(), owned, alloc));
+        v.leak()
+    };
+    let frames = &frames[0];
+    let cpus = percpu::count();
+    let f = features::get();
+    let can = Capabilities {
+        xcr0: f.xcr0,
+        fsgsbase: f.fsgsbase,
+        tsc_aux: guest::machine::has_tsc_aux(),
+        ..Capabilities::default()
+    };
+    let cpuid = |leaf, subleaf| {
+        let r = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+        [r.eax, r.ebx, r.ecx, r.edx]
+    };
+    for r in mm::hand_over(page_source).iter() {
+        let (first, end) = (r.start.div_ceil(PAGE), r.end / PAGE);
+        if first < end {
+            frames.give(Mfn(first), end - first, true);
+        }
+    }
+    let wall = time::wall_at_boot_ns().max(0) as u64;
+    Xen {
+        m: Bare,
+        frames,
+        domains: Default::default(),
+        sched: Scheduler::new(cpus as usize),
+        timers: Timers::new(cpus as usize),
+        irqs: Default::default(),
+        host: HostInfo {
+            online: CpuMask::first(cpus as usize),
+            nr_cpus: cpus,
+            topology: (0..cpus).map(|c| percpu::identifiers(c).map_or((c, c, 0), |i| (i.0, c, 0))).collect(),
+            tsc_khz: time::scale().tsc_khz as u32,
+            tsc_stable: f.invariant_tsc && time::tsc_is_sound(),
+            boot_wallclock: Mutex::new((wall / 1_000_000_000, (wall % 1_000_000_000) as u32)),
+            total_pages: mm::ram().total() / PAGE,
+            e820: info.memory.iter().map(|r| (r.start, r.end - r.start, r.kind)).collect(),
+            cmdline: String::from(info.command_line.as_str()),
+            xcr0_mask: f.xcr0,
+            xsave_size: if f.xsave { cpuid(0xd, 0)[2] } else { 512 },
+            hv_l4: mm::paging::hypervisor_slots(),
+            policies: SystemPolicies::new(cpuid, &can),
+        },
+    }
+}
+
+fn module(m: &Module) -> &'static [u8] {
+    // SAFETY: the loader put the module there, the range was kept from the allocator, and nobody writes to it.
+    unsafe { mm::ram_bytes(m.start, (m.end - m.start) as usize) }
+}
+
+/// Hypervisor memory that holds the unpacked kernel while dom0 is built.
+struct Unpacked {
+    mfn: Mfn,
+    order: u32,
+}
+
+impl Unpacked {
+    fn new(xen: &Xen<Bare>, size: usize) -> Option<Self> {
+        let order = (size as u64).div_ceil(PAGE).next_power_of_two().trailing_zeros();
+        let (mfn, _) = xen.frames.alloc.alloc(order, u64::MAX)?;
+        Some(Self { mfn, order })
+    }
+
+    fn bytes(&mut self, size: usize) -> &mut [u8] {
+        assert!(size as u64 <= PAGE << self.order);
+        // SAFETY: frames fresh from the allocator are nobody else's until `free`, and are in the direct map.
+        unsafe { core::slice::from_raw_parts_mut(mm::phys_to_virt(self.mfn.0 * PAGE) as *mut u8, size) }
+    }
+
+    fn free(self, xen: &Xen<Bare>) {
+        xen.frames.give(self.mfn, 1 << self.order, true);
+    }
+}
+
+/// Builds dom0 from the first two modules.
+fn dom0(xen: &'static Xen<Bare>, info: &BootInfo, options: &Options) -> Result<Arc<Domain>, String> {
+    let kernel = info.modules.first().ok_or("the boot loader passed no module, so there is no kernel")?;
+    let file = module(kernel);
+    console::always(format_args!("*** Building a PV Dom0 ***"));
+    let mut cmdline = String::from(kernel.args.as_str());
+    if let Some(extra) = options.dom0_extra {
+        cmdline.push(' ');
+        cmdline.push_str(extra);
+    }
+    let nr = xen.host.nr_cpus;
+    let vcpus = options.dom0_max_vcpus.map_or(nr, |(min, max)| nr.clamp(min, max.max(min)));
+    let build_from = |elf: &[u8]| {
+        let spec = Dom0 {
+            elf,
+            initrd: info.modules.get(1).map(module),
+            cmdline: &cmdline,
+            mem: options.dom0_mem,
+            vcpus: vcpus.max(1),
+            vga: None,
+        };
+        build(xen, &spec).map_err(|e| format!("{e}"))
+    };
+    let dom = match bzimage::open(file).map_err(|e| format!("dom0's kernel: {e}"))? {
+        Kernel::Elf(elf) => build_from(elf)?,
+        Kernel::Compressed(c) => {
+            let size = c.size();
+            let mut unpacked =
+                Unpacked::new(xen, size).ok_or("there is no memory to unpack the kernel in")?;
+            c.unpack(unpacked.bytes(size)).map_err(|e| format!("dom0's kernel: {e}"))?;
+            let dom = build_from(unpacked.bytes(size))?;
+            unpacked.free(xen);
+            dom
+        }
+    };
+    // The modules' memory is ordinary from here on.
+    for m in &info.modules {
+        let (first, end) = (m.start.div_ceil(PAGE), m.end / PAGE);
+        if first < end {
+            xen.frames.give(Mfn(first), end - first, true);
+        }
+    }
+    Ok(dom)
+}
+
+/// Gives dom0 the hardware: all but what the hypervisor drives itself and RAM that is not dom0's by allocation.
+fn own_hardware(dom: &Domain) -> Result<(), Errno> {
+    let mut ports = RangeSet::all();
+    // The 8259s, the PIT's first channel and the port that gates its third, the serial console.
+    for (first, last) in [(0x20, 0x21), (0xa0, 0xa1), (0x40, 0x43), (0x61, 0x61)] {
+        ports.remove(first, last)?;
+    }
+    if let Some(uart) = console::uart_ports() {
+        ports.remove(uart.start.into(), u64::from(uart.end) - 1)?;
+    }
+    if let Some(t) = boot::acpi()
+        && let Some(port) = t.fadt.pm_timer
+    {
+        // Only reading it is safe for two; dom0 may.
+        ports.add(port.into(), u64::from(port) + 3)?;
+    }
+    *dom.io.ports.write() = ports;
+
+    let mut iomem = RangeSet::all();
+    iomem.remove(1 << 52 >> 12, u64::MAX)?;
+    for r in mm::ram().iter() {
+        // Below 1 MiB RAM is never allocated: firmware's data live there, and dom0 reads them.
+        let (first, end) = ((r.start / PAGE).max(0x100), r.end.div_ceil(PAGE));
+        if first < end {
+            iomem.remove(first, end - 1)?;
+        }
+    }
+    // Local APIC and message window, IOAPICs.
+    iomem.remove(0xfee00, 0xfeeff)?;
+    if let Some(t) = boot::acpi() {
+        for io in &t.ioapics {
+            iomem.remove(u64::from(io.addr) / PAGE, u64::from(io.addr) / PAGE)?;
+        }
+    }
+    *dom.io.iomem.write() = iomem;
+
+    let mut irqs = RangeSet::new();
+    for gsi in 0..crate::irq::nr_gsis() {
+        if !console::is_console_irq(gsi) {
+            irqs.add(gsi.into(), gsi.into())?;
+        }
+    }
+    *dom.io.irqs.write() = irqs;
+    Ok(())
+}
