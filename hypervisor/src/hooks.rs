@@ -70,4 +70,4 @@ pub fn describe_current(line: &mut dyn FnMut(Arguments)) {
 }
 
 /// Debug keys beside the platform's own.
-pub const DEBUG_KEYS: &[Key] = &[];
+pub const DEBUG_KEYS: &[Key] = guest::keys::KEYS;

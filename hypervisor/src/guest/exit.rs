@@ -65,6 +65,7 @@ pub fn undeliverable(cx: &mut hypercore::xen::Cx<'_, super::machine::Bare>, what
 /// Nothing to run: scrub, reap, sleep.
 fn idle(me: CpuId) {
     let x = xen();
+    super::keys::audit_if_due();
     //LC hypercore::lifecycle::reap(x);
     if hypercore::memory::scrub_some(x) {
         super::idle::breathe();

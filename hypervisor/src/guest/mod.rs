@@ -15,6 +15,7 @@ pub mod exit;
 pub mod flush;
 pub mod fpu;
 pub mod idle;
+pub mod keys;
 pub mod machine;
 pub mod msr;
 pub mod platform;
