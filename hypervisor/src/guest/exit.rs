@@ -66,7 +66,7 @@ pub fn undeliverable(cx: &mut hypercore::xen::Cx<'_, super::machine::Bare>, what
 fn idle(me: CpuId) {
     let x = xen();
     super::keys::audit_if_due();
-    //LC hypercore::lifecycle::reap(x);
+    hypercore::lifecycle::reap(x);
     if hypercore::memory::scrub_some(x) {
         super::idle::breathe();
         return;

@@ -28,7 +28,7 @@ static AUDIT: AtomicBool = AtomicBool::new(false);
 static PAUSED: Mutex<Vec<Arc<Domain>>> = Mutex::new(Vec::new());
 
 fn all() -> Vec<Arc<Domain>> {
-    XEN.get().map(|x| x.domains.all()).unwrap_or_default()
+    XEN.get().map(|x| x.domains.all().collect()).unwrap_or_default()
 }
 
 fn domains() {
