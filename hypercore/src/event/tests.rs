@@ -383,6 +383,7 @@ fn fifo_setup_refuses_what_it_must_and_reset_unpins() {
     assert_eq!(init(1, mfn, 0), Ok(()));
     let page = a.frame();
     life::expand_array(a.xen, &a.dom, page.0).unwrap();
+    crate::testing::world::check(a.xen, "with FIFO pages");
     let mut pins = Vec::new();
     audit(&a.dom, |m| pins.push(m));
     pins.sort();
@@ -413,6 +414,7 @@ fn vcpu_info_moves_once_and_loses_nothing() {
     assert_eq!(register(128), Ok(()));
     assert_eq!(register(128), Err(Errno::EINVAL));
     assert_eq!(v.events.info.registered_frame(), Some(mfn));
+    crate::testing::world::check(a.xen, "with a registered vcpu_info");
     assert_eq!(take_2level(&a, 1, false), [p]);
     send(a.xen, &a.dom, p).unwrap();
     assert_eq!(a.xen.m.load(&FreshFrame(mfn), 128) & 0xff, 1, "the new place is the one in use");

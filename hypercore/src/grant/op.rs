@@ -184,6 +184,8 @@ fn query_size<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> HcResult 
     let mut op: GnttabQuerySize = guest::read(&cx.xen.m, uop)?;
     match subject(cx, op.dom) {
         Ok(dom) => {
+            // A table has a frame from the start; short of memory it says what there is.
+            let _ = grow(cx.xen, &dom, 1);
             (op.nr_frames, op.max_nr_frames) = dom.grants.sizes();
             op.status = GNTST_OKAY;
         }

@@ -7,6 +7,7 @@ use crate::frame::proof::FreshFrame;
 use crate::frame::record::{B, FrameType};
 use crate::ids::{GrantRef, Mfn};
 use crate::machine::{Frames, GuestVa};
+use crate::testing::world::check;
 use crate::testing::{Kernel, World};
 use abi::grant_table::*;
 use abi::xen::*;
@@ -58,6 +59,7 @@ fn batch<T: IntoBytes + FromBytes + abi_bounds::Plain>(
         assert!(k.write(0, at + (i * size_of::<T>()) as u64, op.as_bytes()));
     }
     let r = k.hypercall(0, HYPERVISOR_GRANT_TABLE_OP, [u64::from(cmd), at, ops.len() as u64, 0, 0, 0]);
+    check(k.guest.xen, "after a grant operation");
     k.enter(0);
     for (i, op) in ops.iter_mut().enumerate() {
         k.guest.xen.m.copy_from_guest(op.as_mut_bytes(), at + (i * size_of::<T>()) as u64).unwrap();
@@ -418,6 +420,7 @@ fn a_dying_grantee_gives_everything_back() {
     assert!(calls >= 2, "{calls}");
     assert_eq!(a.hyper_count(), 0);
     assert!(idle(&b) && (0..60).all(|r| word(&b, r) & USED == 0));
+    check(a.guest.xen, "after the teardown");
     // What its page tables still hold is theirs.
     assert_eq!(counts(&b, b.pages[4]).1, FrameType::Writable);
     assert!(teardown(a.guest.xen, &a.guest.dom));
@@ -426,6 +429,10 @@ fn a_dying_grantee_gives_everything_back() {
 #[test]
 fn the_tables_own_commands() {
     let (a, b) = pair();
+    let c = World { xen: a.guest.xen }.domain(2, 1);
+    let mut q = [GnttabQuerySize { dom: 2, ..Default::default() }];
+    batch(&a, GNTTABOP_QUERY_SIZE, &mut q).unwrap();
+    assert_eq!((q[0].status, q[0].nr_frames, c.dom.grants.sizes()), (GNTST_OKAY, 1, (1, 8)));
     let call = |k: &Kernel, cmd, at, n| k.hypercall(0, HYPERVISOR_GRANT_TABLE_OP, [cmd, at, n, 0, 0, 0]);
     let mut q = [GnttabQuerySize { dom: 0x7ff0, ..Default::default() }];
     batch(&b, GNTTABOP_QUERY_SIZE, &mut q).unwrap();
@@ -603,4 +610,5 @@ fn counts_return_to_zero_whatever_is_tried() {
     assert!(idle(&b));
     let after: Vec<_> = frames.iter().map(|&f| counts(&b, f)).collect();
     assert_eq!(after, before);
+    check(a.guest.xen, "after the storm");
 }
