@@ -3,7 +3,7 @@
 //! - [`table`]: the frames shared with the guest, and for each entry in use what the hypervisor knows of it.
 //! - [`entry`]: pinning an entry for a use and letting go of it.
 //! - [`maptrack`]: the mappings a domain holds of others' frames, by handle.
-//! - [`map`], [`unmap`], [`copy`]: the operations; [`host`]: what they ask of page tables; [`op`]: the hypercall; [`small`]: its lesser commands.
+//! - [`map`], [`unmap`], [`copy`], [`transfer`]: the operations; [`host`]: what they ask of page tables; [`op`]: the hypercall; [`small`]: its lesser commands.
 //! - [`life`]: teardown, dumps, what the audit asks.
 //!
 //! Whose references are whose: a mapping in the maptrack table holds an existence reference of the frame,
@@ -23,6 +23,7 @@ pub mod small;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 pub mod unmap;
 
 pub use life::{audit, dump, teardown};

@@ -31,6 +31,7 @@ pub fn grant_table_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u64, uop: u64, count:
         GNTTABOP_MAP_GRANT_REF => map_batch(cx, uop, count)?,
         GNTTABOP_UNMAP_GRANT_REF => unmap_batch::<M, GnttabUnmapGrantRef>(cx, uop, count)?,
         GNTTABOP_UNMAP_AND_REPLACE => unmap_batch::<M, GnttabUnmapAndReplace>(cx, uop, count)?,
+        GNTTABOP_TRANSFER => super::transfer::batch(cx, uop, count)?,
         GNTTABOP_COPY => copy_batch(cx, uop, count)?,
         GNTTABOP_SWAP_GRANT_REF => small::swap(cx, uop, count)?,
         GNTTABOP_CACHE_FLUSH => small::cache_flush(cx, uop, count)?,

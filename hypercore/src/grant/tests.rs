@@ -491,10 +491,52 @@ fn the_tables_own_commands() {
     assert_eq!(flush(&a, GNTTAB_CACHE_INVAL, a.pages[6]), Err(Errno::EOPNOTSUPP));
     assert_eq!(unmap_at(&a, a.va(7), m.handle), GNTST_OKAY);
 
-    assert_eq!(call(&b, 4, b.va(0), 1), Err(Errno::ENOSYS), "transfer");
     assert_eq!(call(&b, 99, b.va(0), 1), Err(Errno::ENOSYS));
     assert_eq!(call(&b, 0, b.va(0), 1 << 31), Err(Errno::EINVAL));
     assert_eq!(call(&b, 6, b.va(0), 2), Err(Errno::EINVAL));
+}
+
+#[test]
+fn a_frame_is_transferred_once_and_for_good() {
+    let (a, b) = pair();
+    a.guest.dom.memory.set_max_pages(1000);
+    b.guest.dom.memory.set_max_pages(b.guest.xen.frames.owned(b.guest.dom.id) + 1);
+    let mfn = a.pages[9];
+    let owned = || [&a, &b].map(|k| k.guest.xen.frames.owned(k.guest.dom.id));
+    let before = owned();
+    let transfer = |mfn: Mfn, domid, ref_| {
+        let mut op = [GnttabTransfer { mfn: mfn.0, domid, ref_, status: 77, ..Default::default() }];
+        batch(&a, GNTTABOP_TRANSFER, &mut op).unwrap();
+        op[0].status
+    };
+    assert!(a.write(0, a.va(9), b"contents") && a.read(1, a.va(9)).is_some());
+    grant(&b, 9, 0, Mfn(0x123), GTF_ACCEPT_TRANSFER);
+    assert_eq!(transfer(mfn, 1, 9), GNTST_BAD_PAGE, "still mapped");
+    a.set_pte(0, a.pte(9), 0).unwrap();
+    grant(&b, 10, 5, Mfn(0), GTF_ACCEPT_TRANSFER);
+    grant(&b, 11, 0, Mfn(0), GTF_PERMIT_ACCESS);
+    assert_eq!(transfer(mfn, 1, 10), GNTST_GENERAL_ERROR);
+    assert_eq!(transfer(mfn, 1, 11), GNTST_GENERAL_ERROR);
+    assert_eq!(transfer(mfn, 1, 5000), GNTST_BAD_GNTREF);
+    assert_eq!(transfer(mfn, 7, 9), GNTST_BAD_DOMAIN);
+    assert_eq!(transfer(b.pages[1], 1, 9), GNTST_BAD_PAGE);
+    assert_eq!(transfer(a.tables[0], 1, 9), GNTST_BAD_PAGE);
+    assert_eq!(owned(), before);
+    assert_eq!(transfer(mfn, 1, 9), GNTST_OKAY);
+    assert_eq!(owned(), [before[0] - 1, before[1] + 1]);
+    let done = GTF_ACCEPT_TRANSFER | GTF_TRANSFER_COMMITTED | GTF_TRANSFER_COMPLETED;
+    assert_eq!(word(&b, 9), u64::from(done) | mfn.0 << 32);
+    assert_eq!(a.guest.xen.m.get_m2p(mfn), 0x123);
+    assert_eq!(a.read(1, a.va(9)), None, "the giver reaches it no more");
+    b.set_pte(0, b.pte(40), mfn.0 << 12 | crate::testing::kernel::RW).unwrap();
+    assert_eq!(b.read(0, b.va(40)), Some(u64::from_le_bytes(*b"contents")));
+    assert_eq!(transfer(a.guest.frame(), 1, 9), GNTST_GENERAL_ERROR, "the entry is used up");
+    // The receiver is full.
+    grant(&b, 12, 0, Mfn(0), GTF_ACCEPT_TRANSFER);
+    let more = a.guest.frame();
+    assert_eq!(transfer(more, 1, 12), GNTST_GENERAL_ERROR);
+    assert_eq!(word(&b, 12), u64::from(GTF_ACCEPT_TRANSFER));
+    assert!(a.guest.xen.frames.get(more, a.guest.dom.id).is_some());
 }
 
 /// A small deterministic generator.

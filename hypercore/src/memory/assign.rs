@@ -4,9 +4,9 @@
 //! before its new owner is written into its record.
 
 use crate::domain::Domain;
-use crate::frame::FrameTable;
 use crate::frame::proof::FreshFrame;
 use crate::frame::record::FrameState;
+use crate::frame::{FrameRef, FrameTable};
 use crate::guest;
 use crate::ids::Mfn;
 use crate::machine::Machine;
@@ -49,6 +49,31 @@ pub fn assign_pages<M: Machine>(
 pub(super) fn assign_block(frames: &'static FrameTable, dom: &Domain, mfn: Mfn, pages: u64) {
     for i in 0..pages {
         frames.assign(Mfn(mfn.0 + i), dom.id, FrameState::Domain);
+    }
+}
+
+/// Gives `dom` a frame that was withdrawn from another domain and that no CPU caches any more, contents and all.
+/// On refusal the frame comes back with the reason: EINVAL, it is dying; E2BIG, more than it may have; ENOMEM.
+pub(crate) fn adopt(
+    frames: &'static FrameTable,
+    dom: &Domain,
+    frame: FrameRef,
+) -> Result<(), (Errno, FrameRef)> {
+    let mut holdings = dom.memory.holdings.lock();
+    let has = u64::from(frames.owned(dom.id)) + holdings.pending;
+    let refused = if !dom.is_alive() {
+        Err(Errno::EINVAL)
+    } else if has >= u64::from(dom.memory.max_pages()) {
+        Err(Errno::E2BIG)
+    } else {
+        holdings.note(frame.mfn().0 >> REGION_ORDER)
+    };
+    match refused {
+        Ok(()) => {
+            frames.put_back(frame, dom.id);
+            Ok(())
+        }
+        Err(e) => Err((e, frame)),
     }
 }
 
