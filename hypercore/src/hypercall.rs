@@ -1,48 +1,129 @@
-//! Dispatch: one match from hypercall number to handler. The table of `ARCHITECTURE.md` mirrors it.
+//! Dispatch: one match from hypercall number to handler, batches, and how a call answers or goes on.
+//! [`crate::hypercall_table`] says what is served.
 
+use crate::calls;
+use crate::guest;
 use crate::machine::Machine;
-use crate::xen::{Cx, HcResult};
+use crate::xen::{Cx, HcResult, Restart, Stop};
 use abi::Errno;
 use abi::xen::*;
+use core::mem::offset_of;
 
-/// Runs hypercall `nr` with `args` (RDI, RSI, RDX, R10, R8, R9).
+/// Bytes of the instruction a hypercall is made with (`syscall`).
+const INSTRUCTION: u64 = 2;
+/// Entries of a batch between two looks for interrupts.
+const BATCH: u32 = 16;
+
+/// Runs hypercall `nr` with `args` (RDI, RSI, RDX, R10, R8, R9). `iret` is not among them: it replaces all
+/// registers and answers nothing (see [`crate::traps::iret`]).
 pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
     match nr {
-        HYPERVISOR_MMU_UPDATE => crate::mm::mmu_update(cx, args[0], args[1], args[2], args[3]),
-        HYPERVISOR_MMUEXT_OP => crate::mm::mmuext_op(cx, args[0], args[1], args[2], args[3]),
-        HYPERVISOR_UPDATE_VA_MAPPING => crate::mm::update_va_mapping(cx, args[0], args[1], args[2]),
-        HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN => {
-            crate::mm::update_va_mapping_otherdomain(cx, args[0], args[1], args[2], args[3])
-        }
-        HYPERVISOR_SET_GDT => crate::mm::desc::set_gdt(cx, args[0], args[1]),
-        HYPERVISOR_UPDATE_DESCRIPTOR => crate::mm::desc::update_descriptor(cx, args[0], args[1]),
-        HYPERVISOR_PLATFORM_OP => crate::platform_op::platform_op(cx, args[0]),
-        HYPERVISOR_SYSCTL => crate::sysctl::sysctl(cx, args[0]),
-        HYPERVISOR_DOMCTL => crate::domctl::domctl(cx, args[0]),
-        HYPERVISOR_MEMORY_OP => crate::memory::memory_op(cx, args[0], args[1]),
-        HYPERVISOR_GRANT_TABLE_OP => crate::grant::grant_table_op(cx, args[0], args[1], args[2]),
-        HYPERVISOR_EVENT_CHANNEL_OP => crate::event::event_channel_op(cx, args[0], args[1]),
-        HYPERVISOR_EVENT_CHANNEL_OP_COMPAT => crate::event::event_channel_op_compat(cx, args[0]),
-        HYPERVISOR_SCHED_OP => crate::sched::op::sched_op(cx, args[0] as u32, args[1]),
-        HYPERVISOR_SCHED_OP_COMPAT => crate::sched::op::sched_op_compat(cx, args[0] as u32, args[1]),
+        HYPERVISOR_MULTICALL => multicall(cx, args[0], args[1] as u32),
+        _ => single(cx, nr, args),
+    }
+}
+
+/// Any call but a batch.
+fn single<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
+    let [a0, a1, a2, a3, ..] = *args;
+    match nr {
+        HYPERVISOR_SET_TRAP_TABLE => calls::traps::set_trap_table(cx, a0),
+        HYPERVISOR_MMU_UPDATE => crate::mm::mmu_update(cx, a0, a1, a2, a3),
+        HYPERVISOR_SET_GDT => crate::mm::desc::set_gdt(cx, a0, a1),
+        HYPERVISOR_STACK_SWITCH => calls::traps::stack_switch(cx, a0, a1),
+        HYPERVISOR_SET_CALLBACKS => calls::traps::set_callbacks(cx, a0, a1, a2),
+        HYPERVISOR_FPU_TASKSWITCH => calls::registers::fpu_taskswitch(cx, a0 as u32),
+        HYPERVISOR_SCHED_OP_COMPAT => crate::sched::op::sched_op_compat(cx, a0 as u32, a1),
+        HYPERVISOR_PLATFORM_OP => crate::platform_op::platform_op(cx, a0),
+        HYPERVISOR_SET_DEBUGREG => calls::registers::set_debugreg(cx, a0 as u32, a1),
+        HYPERVISOR_GET_DEBUGREG => calls::registers::get_debugreg(cx, a0 as u32),
+        HYPERVISOR_UPDATE_DESCRIPTOR => crate::mm::desc::update_descriptor(cx, a0, a1),
+        HYPERVISOR_MEMORY_OP => crate::memory::memory_op(cx, a0, a1),
+        HYPERVISOR_UPDATE_VA_MAPPING => crate::mm::update_va_mapping(cx, a0, a1, a2),
         HYPERVISOR_SET_TIMER_OP => {
-            crate::time::set_timer_op(cx.xen, cx.vcpu, args[0])?;
+            crate::time::set_timer_op(cx.xen, cx.vcpu, a0)?;
             Ok(0)
         }
+        HYPERVISOR_EVENT_CHANNEL_OP_COMPAT => crate::event::event_channel_op_compat(cx, a0),
+        HYPERVISOR_XEN_VERSION => calls::version::xen_version(cx, a0 as u32, a1),
+        HYPERVISOR_CONSOLE_IO => calls::console::console_io(cx, a0 as u32, a1 as u32, a2),
+        HYPERVISOR_PHYSDEV_OP_COMPAT => calls::small::physdev_op_compat(cx, a0),
+        HYPERVISOR_GRANT_TABLE_OP => crate::grant::grant_table_op(cx, a0, a1, a2),
+        HYPERVISOR_VM_ASSIST => calls::small::vm_assist(cx, a0 as u32, a1 as u32),
+        HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN => {
+            crate::mm::update_va_mapping_otherdomain(cx, a0, a1, a2, a3)
+        }
+        HYPERVISOR_VCPU_OP => calls::vcpu::vcpu_op(cx, a0 as u32, a1 as u32, a2),
+        HYPERVISOR_SET_SEGMENT_BASE => calls::registers::set_segment_base(cx, a0 as u32, a1),
+        HYPERVISOR_MMUEXT_OP => crate::mm::mmuext_op(cx, a0, a1, a2, a3),
+        HYPERVISOR_NMI_OP => calls::traps::nmi_op(cx, a0 as u32, a1),
+        HYPERVISOR_SCHED_OP => crate::sched::op::sched_op(cx, a0 as u32, a1),
+        HYPERVISOR_CALLBACK_OP => calls::traps::callback_op(cx, a0 as u32, a1),
+        HYPERVISOR_EVENT_CHANNEL_OP => crate::event::event_channel_op(cx, a0, a1),
+        HYPERVISOR_PHYSDEV_OP => crate::io::physdev::physdev_op(cx, a0 as u32, a1),
+        HYPERVISOR_SYSCTL => crate::sysctl::sysctl(cx, a0),
+        HYPERVISOR_DOMCTL => crate::domctl::domctl(cx, a0),
+        HYPERVISOR_XENPMU_OP => calls::small::xenpmu_op(cx),
         _ => Err(Errno::ENOSYS.into()),
     }
 }
 
-/// Puts the answer where the guest finds it.
-pub fn finish<M: Machine>(cx: &mut Cx<'_, M>, result: HcResult) {
-    match result {
-        Ok(v) => cx.regs.rax = v,
-        Err(crate::xen::Stop::Errno(e)) => cx.regs.rax = e.to_ret(),
-        Err(crate::xen::Stop::Continue) => {
-            let r = cx.restart.take().unwrap();
-            cx.regs.rax = r.nr as u64;
-            [cx.regs.rdi, cx.regs.rsi, cx.regs.rdx, cx.regs.r10, cx.regs.r8, cx.regs.r9] = r.args;
-            cx.regs.rip -= 2;
+/// `multicall(list, count)`: the calls of the list in order, each one's answer in its entry. Preempted between
+/// entries by going on with the rest of the list, within an entry by rewriting its arguments.
+fn multicall<M: Machine>(cx: &mut Cx<'_, M>, list: u64, count: u32) -> HcResult {
+    for i in 0..count {
+        let at = guest::element::<MulticallEntry>(list, i.into())?;
+        let entry: MulticallEntry = guest::read(&cx.xen.m, at)?;
+        let result = match u32::try_from(entry.op) {
+            // Neither a batch in a batch nor a call that replaces the registers the batch lives in.
+            Ok(HYPERVISOR_MULTICALL) => Err(Errno::EINVAL.into()),
+            Ok(HYPERVISOR_IRET) | Err(_) => Err(Errno::ENOSYS.into()),
+            Ok(nr) => single(cx, nr, &entry.args),
+        };
+        let Some(answer) = answer(result) else {
+            // The entry becomes its own continuation; what preempted it goes first.
+            if let Some(Restart { nr, args }) = cx.restart.take() {
+                let rewritten = MulticallEntry { op: nr.into(), result: 0, args };
+                guest::write(&cx.xen.m, at, &rewritten)?;
+            }
+            return cx.restart(HYPERVISOR_MULTICALL, [at, u64::from(count - i), 0, 0, 0, 0]);
+        };
+        guest::write(&cx.xen.m, at + offset_of!(MulticallEntry, result) as u64, &answer)?;
+        let rest = count - i - 1;
+        let let_in = (i + 1) % BATCH == 0 && cx.xen.m.preempt_point();
+        if rest != 0 && (let_in || crate::sched::need_resched(cx.xen, cx.xen.m.cpu())) {
+            let next = at + size_of::<MulticallEntry>() as u64;
+            return cx.restart(HYPERVISOR_MULTICALL, [next, rest.into(), 0, 0, 0, 0]);
         }
     }
+    Ok(0)
 }
+
+/// The value a call returns; `None`: it goes on later.
+fn answer(result: HcResult) -> Option<u64> {
+    match result {
+        Ok(v) => Some(v),
+        Err(Stop::Errno(e)) => Some(e.to_ret()),
+        Err(Stop::Continue) => None,
+    }
+}
+
+/// Puts a call's result into the guest's registers: its value, or the call to be made again, with the
+/// instruction pointer back at the `syscall` instruction.
+pub fn finish<M: Machine>(cx: &mut Cx<'_, M>, result: HcResult) {
+    match (answer(result), cx.restart.take()) {
+        (Some(v), _) => cx.regs.rax = v,
+        (None, Some(Restart { nr, args })) => {
+            let r = &mut *cx.regs;
+            r.rax = nr.into();
+            [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9] = args;
+            r.rip = r.rip.wrapping_sub(INSTRUCTION);
+        }
+        // No handler stops for later without saying how.
+        (None, None) => cx.regs.rax = Errno::EINVAL.to_ret(),
+    }
+}
+
+#[cfg(test)]
+#[path = "hypercall_tests.rs"]
+mod tests;

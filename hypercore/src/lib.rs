@@ -9,6 +9,7 @@ pub mod boot;
 pub mod console;
 pub mod dom0;
 
+pub mod calls;
 pub mod cpumask;
 pub mod domain;
 pub mod domains;

@@ -131,6 +131,8 @@ pub struct VcpuSched {
     pub(crate) polling: AtomicU32,
     /// Guest address of the registered `vcpu_runstate_info`; 0: none.
     pub runstate_area: AtomicU64,
+    /// An NMI waits to be delivered ([`crate::traps::inject::pending_nmi`]).
+    pub nmi_pending: AtomicBool,
 }
 
 impl VcpuSched {
@@ -139,6 +141,7 @@ impl VcpuSched {
             slot: AtomicU32::new(NO_SLOT),
             polling: AtomicU32::new(NO_PORT),
             runstate_area: AtomicU64::new(0),
+            nmi_pending: AtomicBool::new(false),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Exceptions as a PV guest sees them.
 
+use super::Callback;
 use super::bounce::{Bounce, Undeliverable, deliver};
 use crate::machine::Machine;
 use crate::xen::Cx;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// Exception vectors (Intel SDM vol. 3A 6.3.1).
 pub mod vector {
@@ -37,6 +39,15 @@ pub fn exception<M: Machine>(cx: &mut Cx<'_, M>, v: u8, error_code: u32) -> Resu
         cx.vp.cr0 &= !8;
     }
     deliver(cx, &Bounce::trap(entry, has_error_code(v).then_some(error_code)))
+}
+
+/// Delivers an NMI that waits, if the kernel has a handler for it.
+pub fn pending_nmi<M: Machine>(cx: &mut Cx<'_, M>) -> Result<(), Undeliverable> {
+    if !cx.vcpu.sched.nmi_pending.load(Relaxed) || cx.vp.traps.nmi == 0 {
+        return Ok(());
+    }
+    cx.vcpu.sched.nmi_pending.store(false, Relaxed);
+    deliver(cx, &Bounce::callback(Callback { address: cx.vp.traps.nmi, mask_events: true }))
 }
 
 /// Delivers a page fault at `cr2`. To the guest's kernel its own faults look like supervisor's.

@@ -5,6 +5,7 @@
 //! - [`inject`]: exceptions as the ABI delivers them.
 
 pub mod bounce;
+pub mod context;
 pub mod inject;
 pub mod iret;
 

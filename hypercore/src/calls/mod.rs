@@ -1,0 +1,15 @@
+//! The small hypercalls: those that need no subsystem of their own.
+//!
+//! - [`traps`]: where exceptions, events and system calls go; [`registers`]: debug registers, segment bases,
+//!   CR0.TS.
+//! - [`vcpu`]: `vcpu_op`; [`version`]: `xen_version`; [`console`]: `console_io`; [`small`]: the rest.
+
+pub mod console;
+pub mod registers;
+pub mod small;
+pub mod traps;
+pub mod vcpu;
+pub mod version;
+
+#[cfg(test)]
+mod tests;
