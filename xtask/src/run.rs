@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::build;
-use crate::expect::TCG_WARNING;
-use crate::image::debian::{self, DOM0_LABEL};
+use crate::demo::{BOOT, STEP};
+use crate::expect::{Session, TCG_WARNING};
+use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
 use crate::qemu::{Boot, Console, ESCAPE_NAME, Machine};
 use crate::setup::{self, Env, Kernel, Qemu, QemuVersion};
@@ -53,6 +54,9 @@ pub struct Args {
     /// More arguments of dom0's kernel
     #[arg(long, default_value = "")]
     pub kernel_args: String,
+    /// Run this in dom0 instead of talking on this terminal, print what it says, end (may be repeated)
+    #[arg(long)]
+    pub exec: Vec<String>,
     /// Options of the hypervisor
     #[arg(last = true)]
     pub options: Vec<String>,
@@ -74,10 +78,15 @@ pub fn run(env: &Env, args: &Args) -> Result<()> {
     machine.smp = args.smp;
     machine.disks = disks;
     machine.gdb = args.gdb;
-    machine.console = Console::Terminal;
-    machine.log = Some(env.log("run")?);
+    if args.exec.is_empty() {
+        machine.console = Console::Terminal;
+        machine.log = Some(env.log("run")?);
+    }
     if let Some(cpu) = &args.cpu {
         machine.cpu.clone_from(cpu);
+    }
+    if !args.exec.is_empty() {
+        return exec(env, args, machine.command(&qemu)?);
     }
     println!(
         "run: {ESCAPE_NAME} x ends QEMU, {ESCAPE_NAME} c is its monitor; Ctrl-A three times talks to the hypervisor.\n\
@@ -85,6 +94,24 @@ pub fn run(env: &Env, args: &Args) -> Result<()> {
         env.shown(&env.log("run")?)
     );
     on_terminal(machine.command(&qemu)?)
+}
+
+/// Runs commands in dom0, one after another, whatever their exit codes.
+fn exec(env: &Env, args: &Args, command: Command) -> Result<()> {
+    let mut dom0 = Session::start(command, &env.log("run")?)?;
+    if args.disk {
+        dom0.login("dom0", PASSWORD, BOOT)?;
+    } else {
+        dom0.wait("dom0# ", BOOT)?;
+    }
+    for line in &args.exec {
+        let (code, output) = dom0.command(line, STEP)?;
+        println!("[{:4} s] {line}\n{output}", dom0.elapsed().as_secs());
+        if code != 0 {
+            println!("  exit code {code}");
+        }
+    }
+    Ok(())
 }
 
 /// Runs QEMU on this terminal, without its many lines on what TCG lacks of a CPU model.
