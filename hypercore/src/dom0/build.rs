@@ -5,14 +5,16 @@
 //! An error means that the machine stops, so nothing is taken back.
 
 use abi::Errno;
+use abi::arch_x86::LEGACY_MAX_VCPUS;
 use abi::arch_x86::{FLAT_KERNEL_CS, FLAT_KERNEL_DS, FLAT_KERNEL_SS};
 use abi::features::XENFEAT_WRITABLE_PAGE_TABLES;
 use abi::xen::{
     Dom0VgaConsoleInfo, MAX_GUEST_CMDLINE, SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_PRIVILEGED,
-    START_INFO_MAGIC, StartInfo,
+    START_INFO_MAGIC, StartInfo, VcpuInfo,
 };
 use alloc::sync::Arc;
 use core::fmt;
+use core::mem::offset_of;
 use x86::pte::{ENTRIES, PAGE_SIZE, Pte};
 use x86::regs::GuestRegs;
 use zerocopy::{FromZeros, IntoBytes};
@@ -27,7 +29,7 @@ use crate::boot::cmdline::Dom0Mem;
 use crate::domain::{Domain, NewDomain};
 use crate::ids::{DomId, Pfn, VcpuId};
 use crate::lifecycle;
-use crate::machine::Machine;
+use crate::machine::{Frames, Machine};
 use crate::mm;
 use crate::xen::Xen;
 
@@ -133,6 +135,14 @@ fn create<M: Machine>(xen: &'static Xen<M>, spec: &Dom0<'_>) -> Result<Arc<Domai
     let policy = xen.host.policies.dom0();
     let dom = lifecycle::create_domain(xen, &new, policy).map_err(refused("dom0's creation"))?;
     lifecycle::create_vcpus(xen, &dom).map_err(refused("a vCPU of dom0"))?;
+    // As tools do for other domains: no upcall until the kernel asks for them.
+    for i in 0..LEGACY_MAX_VCPUS {
+        xen.m.write(
+            &dom.shared_info,
+            i * size_of::<VcpuInfo>() + offset_of!(VcpuInfo, evtchn_upcall_mask),
+            &[1],
+        );
+    }
     Ok(dom)
 }
 
