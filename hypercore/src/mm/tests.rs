@@ -591,3 +591,41 @@ fn pages_are_cleared_and_copied_if_writable() {
     assert_eq!(k.mmuext(0, MMUEXT_FLUSH_CACHE, 0, 0, SELF), Err(Errno::EACCES));
     assert_eq!(k.mmuext(0, 99, 0, 0, SELF), Err(Errno::ENOSYS));
 }
+
+#[test]
+fn random_sequences_keep_the_books() {
+    for seed in [1, 0xdead_beef, 0x1234_5678_9abc] {
+        let stats = crate::testing::fuzz::run(seed, 6_000, 1);
+        // The run is worth something only if much of it succeeds.
+        for (kind, (tried, ok)) in crate::testing::fuzz::KINDS.iter().zip(stats) {
+            assert!(tried > 0 && ok > 0, "{kind}: {ok} of {tried} succeeded");
+        }
+    }
+}
+
+#[test]
+fn cpus_at_work_at_once_keep_the_books() {
+    use crate::testing::fuzz::{Fuzz, Source};
+    let mut f = Fuzz::new(Source::Seed(7));
+    let mut acted = 0;
+    for round in 0..60u64 {
+        // Two vCPUs of one domain, and dom0, which maps its frames.
+        let drivers = [
+            f.share(round * 3 + 1, 1, 0, 0),
+            f.share(round * 3 + 2, 1, 1, 1),
+            f.share(round * 3 + 3, 0, 0, 2),
+        ];
+        let threads = drivers.map(|mut d| {
+            std::thread::spawn(move || {
+                (0..400).take_while(|_| d.step()).for_each(drop);
+                d.stats.iter().map(|s| s.1).sum::<u64>()
+            })
+        });
+        for t in threads {
+            acted += t.join().expect("no thread panics");
+        }
+        f.check();
+        f.restart(Source::Seed(round | 1));
+    }
+    assert!(acted > 5_000, "{acted}");
+}

@@ -130,7 +130,9 @@ impl Kernel {
     fn batch(&self, v: u32, nr: u32, bytes: &[u8], n: usize, domid: u64) -> (Result<u64, Errno>, u32) {
         let done_at = self.va(0) + 4088;
         assert!(bytes.len() <= 4088);
-        assert!(self.write(v, self.va(0), bytes) && self.write(v, done_at, &[0; 4]), "page 0 is writable");
+        if !self.write(v, self.va(0), bytes) || !self.write(v, done_at, &[0; 4]) {
+            return (Err(Errno::EFAULT), 0);
+        }
         let r = self.hypercall(v, nr, [self.va(0), n as u64, done_at, domid, 0, 0]);
         (r, self.read(v, done_at).unwrap_or(0) as u32)
     }

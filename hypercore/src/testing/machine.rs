@@ -105,8 +105,7 @@ impl HostMachine {
 
     /// What hardware does for one access of user mode: cached translation, else a walk that sets accessed and
     /// dirty bits.
-    fn translate(&self, va: u64, write: bool) -> Option<Mfn> {
-        let mut cpu = self.this_cpu();
+    fn translate(&self, cpu: &mut HostCpu, va: u64, write: bool) -> Option<Mfn> {
         let page = va & !0xfff;
         if let Some(c) = cpu.tlb.get(&page)
             && (c.writable || !write)
@@ -153,8 +152,11 @@ impl HostMachine {
             let at = va.wrapping_add(done as u64);
             let offset = (at & 0xfff) as usize;
             let n = (4096 - offset).min(len - done);
-            let mfn = self.translate(at, write).ok_or(GuestFault { va: at })?;
+            // A flush waits until the access is over, as it does for an instruction.
+            let mut cpu = self.this_cpu();
+            let mfn = self.translate(&mut cpu, at, write).ok_or(GuestFault { va: at })?;
             f(mfn, offset, done, n);
+            drop(cpu);
             done += n;
         }
         Ok(())
@@ -295,6 +297,7 @@ impl Cpus for HostMachine {
         if self.lose_flushes.load(SeqCst) {
             return;
         }
+        let me = self.cpu();
         for (n, c) in self.cpus.iter().enumerate() {
             if !cpus.contains(CpuId(n as u32)) {
                 continue;
@@ -308,7 +311,7 @@ impl Cpus for HostMachine {
                 Flush::Tlb | Flush::TlbGlobal => c.tlb.clear(),
                 Flush::LeaveLazy => {
                     c.tlb.clear();
-                    if c.idle {
+                    if c.idle || CpuId(n as u32) != me {
                         c.root = None;
                         c.gdt.clear();
                         c.ldt.clear();

@@ -1,0 +1,43 @@
+//! Random hypercall sequences on the host: `--steps N` (10^6), `--seed S` (1), `--audit-every K` (64).
+//!
+//! Deterministic: a failure's seed and step name it. Each seed runs at most 10^5 steps, then the next begins.
+
+use hypercore::testing::fuzz::{KINDS, run};
+use std::time::Instant;
+
+/// Steps of one seed.
+const ROUND: u64 = 100_000;
+
+fn main() {
+    let (mut steps, mut seed, mut every) = (1_000_000, 1, 64);
+    let mut args = std::env::args().skip(1);
+    while let Some(name) = args.next() {
+        let value = args.next().and_then(|v| v.parse::<u64>().ok());
+        match (name.as_str(), value) {
+            ("--steps", Some(n)) => steps = n,
+            ("--seed", Some(n)) => seed = n,
+            ("--audit-every", Some(n)) => every = n.max(1),
+            _ => {
+                eprintln!("usage: fuzz_hypercalls [--steps N] [--seed S] [--audit-every K]");
+                std::process::exit(2);
+            }
+        }
+    }
+    let start = Instant::now();
+    let mut total = [(0, 0); KINDS.len()];
+    let mut left = steps;
+    while left > 0 {
+        let n = left.min(ROUND);
+        println!("seed {seed}: {n} steps, {:.0} s so far", start.elapsed().as_secs_f32());
+        for (t, s) in total.iter_mut().zip(run(seed, n, every)) {
+            *t = (t.0 + s.0, t.1 + s.1);
+        }
+        left -= n;
+        seed += 1;
+    }
+    println!("{:12} {:>10} {:>10}", "", "tried", "succeeded");
+    for (kind, (tried, ok)) in KINDS.iter().zip(total) {
+        println!("{kind:12} {tried:>10} {ok:>10}");
+    }
+    println!("{steps} steps, {:.0} s, nothing found", start.elapsed().as_secs_f32());
+}
