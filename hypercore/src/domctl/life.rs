@@ -79,12 +79,15 @@ pub(super) fn get_tsc_info<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
     DONE
 }
 
-/// Buttons are of translated guests, and no interrupt line of a PV vCPU is left to pull but events: EINVAL, ENOSYS.
+/// Of a PV vCPU's lines only the NMI is there: buttons are of translated guests (EINVAL), resets absent (ENOSYS).
 pub(super) fn send_trigger<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
-    let _ = cx;
     let t: DomctlSendtrigger = call.get();
-    vcpu_of(dom, t.vcpu)?;
+    let v = vcpu_of(dom, t.vcpu)?;
     match t.trigger {
+        XEN_DOMCTL_SENDTRIGGER_NMI => {
+            crate::calls::vcpu::send_nmi(cx.xen, &v);
+            DONE
+        }
         XEN_DOMCTL_SENDTRIGGER_POWER | XEN_DOMCTL_SENDTRIGGER_SLEEP => Err(Errno::EINVAL),
         _ => Err(Errno::ENOSYS),
     }

@@ -4,6 +4,7 @@
 //! - [`create`]: createdomain, max_vcpus, destroydomain; [`info`]: getdomaininfo, getvcpuinfo.
 //! - [`life`]: pause, resume, handle, debugging; [`vcpu`]: contexts and affinity; [`policy`]: CPU policy.
 //! - [`access`]: ports, device memory and interrupts; [`pages`]: max_mem, page types, hypercall page.
+//! - [`state`]: extended FPU state and MSRs.
 //! - [`bitmap`]: bitmaps as tools pass them.
 
 pub mod access;
@@ -13,6 +14,7 @@ pub mod info;
 pub mod life;
 pub mod pages;
 pub mod policy;
+pub mod state;
 #[cfg(test)]
 mod tests;
 pub mod vcpu;
@@ -136,6 +138,12 @@ fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         XEN_DOMCTL_GETVCPUINFO => info::getvcpuinfo(cx, &dom, call),
         XEN_DOMCTL_SETVCPUAFFINITY => vcpu::set_affinity(cx, &dom, call),
         XEN_DOMCTL_GETVCPUAFFINITY => vcpu::get_affinity(cx, &dom, call),
+        XEN_DOMCTL_SETVCPUCONTEXT => vcpu::set_context(cx, &dom, call),
+        XEN_DOMCTL_GETVCPUCONTEXT => vcpu::get_context(cx, &dom, call),
+        XEN_DOMCTL_GETVCPUEXTSTATE => state::get_ext(cx, &dom, call),
+        XEN_DOMCTL_SETVCPUEXTSTATE => state::set_ext(cx, &dom, call),
+        XEN_DOMCTL_GET_VCPU_MSRS => state::get_msrs(cx, &dom, call),
+        XEN_DOMCTL_SET_VCPU_MSRS => state::set_msrs(cx, &dom, call),
         XEN_DOMCTL_GET_EXT_VCPUCONTEXT => vcpu::get_ext_context(cx, &dom, call),
         XEN_DOMCTL_SET_EXT_VCPUCONTEXT => vcpu::set_ext_context(cx, &dom, call),
         XEN_DOMCTL_MAX_MEM => pages::max_mem(&dom, call),

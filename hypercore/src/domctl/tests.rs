@@ -325,3 +325,70 @@ fn a_caller_gives_only_the_hardware_it_has() {
     let dom = b.dom0.xen.domains.get(DomId(id)).unwrap();
     assert!(dom.io.ports_allowed(0x60, 4) && !dom.io.ports_allowed(0x64, 1));
 }
+
+#[test]
+fn a_context_comes_back_as_it_was_given() {
+    use abi::arch_x86::{VGCF_IN_KERNEL, VGCF_ONLINE, VcpuGuestContext};
+    let mut b = bed();
+    let before = b.free();
+    let id = b.create(0);
+    b.call(XEN_DOMCTL_MAX_MEM, id, &DomctlMaxMem { max_memkb: 400 }).unwrap();
+    let dom = b.dom0.xen.domains.get(DomId(id)).unwrap();
+    let l4 = assign_pages(b.dom0.xen, &dom, 0, u64::MAX, 0).unwrap();
+    let at = b.s.room(size_of::<VcpuGuestContext>());
+    let arg = DomctlVcpucontext { vcpu: 0, ctxt: GuestHandle::new(at), ..Default::default() };
+    assert_eq!(errno(b.call(XEN_DOMCTL_GETVCPUCONTEXT, id, &arg)), Errno::ENODATA);
+    let mut c = VcpuGuestContext::default();
+    c.flags = VGCF_IN_KERNEL | VGCF_ONLINE;
+    c.user_regs.rip = 0xffff_ffff_8100_0000;
+    c.user_regs.rsi = 0x1234;
+    c.ctrlreg[3] = l4.0 << 12;
+    c.user_regs.rsp = 1 << 47;
+    b.s.set(at, &c);
+    assert_eq!(errno(b.call(XEN_DOMCTL_SETVCPUCONTEXT, id, &arg)), Errno::EINVAL);
+    c.user_regs.rsp = 0xffff_ffff_8200_0000;
+    b.s.set(at, &c);
+    assert_eq!(b.call(XEN_DOMCTL_SETVCPUCONTEXT, id, &arg), Ok(0));
+    b.s.set(at, &VcpuGuestContext::default());
+    assert_eq!(b.call(XEN_DOMCTL_GETVCPUCONTEXT, id, &arg), Ok(0));
+    let got: VcpuGuestContext = b.s.get(at);
+    assert_eq!((got.user_regs.rip, got.user_regs.rsi), (c.user_regs.rip, 0x1234));
+    assert_eq!((got.ctrlreg[3], got.flags & VGCF_ONLINE), (l4.0 << 12, VGCF_ONLINE));
+    assert_eq!(got.user_regs.cs & 3, 3);
+    assert_eq!(b.info(id).unwrap().nr_online_vcpus, 1);
+    // The root is typed and referenced; all of it goes with the domain.
+    assert_eq!(dom.dying(), crate::domain::Dying::Alive);
+    drop(dom);
+    assert_eq!(b.call(XEN_DOMCTL_DESTROYDOMAIN, id, &0u64), Ok(0));
+    assert_eq!(b.free(), before);
+}
+
+#[test]
+fn extended_state_is_checked_before_it_is_taken() {
+    let mut b = bed();
+    let id = b.create(0);
+    let ask = DomctlVcpuextstate::default();
+    assert_eq!(b.call(XEN_DOMCTL_GETVCPUEXTSTATE, id, &ask), Ok(0));
+    let e: DomctlVcpuextstate = b.answer();
+    assert_eq!((e.size, e.xfeature_mask), (16 + 576, 3));
+    let buffer = b.s.room(e.size as usize);
+    let e = DomctlVcpuextstate { buffer: GuestHandle::new(buffer), ..e };
+    assert_eq!(b.call(XEN_DOMCTL_GETVCPUEXTSTATE, id, &e), Ok(0));
+    assert_eq!(b.s.get::<u64>(buffer), 3);
+    // SSE without x87, and a header with a bit nobody knows.
+    b.s.set(buffer, &2u64);
+    assert_eq!(errno(b.call(XEN_DOMCTL_SETVCPUEXTSTATE, id, &e)), Errno::EINVAL);
+    b.s.set(buffer, &3u64);
+    b.s.set(buffer + 16 + 512, &(1u64 << 62));
+    assert_eq!(errno(b.call(XEN_DOMCTL_SETVCPUEXTSTATE, id, &e)), Errno::EINVAL);
+    let short = DomctlVcpuextstate { size: e.size - 8, ..e };
+    assert_eq!(errno(b.call(XEN_DOMCTL_GETVCPUEXTSTATE, id, &short)), Errno::EINVAL);
+    let msrs = b.s.put(&DomctlVcpuMsr { index: 0xc000_0103, reserved: 0, value: 7 });
+    let l = DomctlVcpuMsrs { vcpu: 1, msr_count: 1, msrs: GuestHandle::new(msrs) };
+    assert_eq!(b.call(XEN_DOMCTL_SET_VCPU_MSRS, id, &l), Ok(0));
+    b.s.set(msrs, &DomctlVcpuMsr::default());
+    assert_eq!(b.call(XEN_DOMCTL_GET_VCPU_MSRS, id, &l), Ok(0));
+    assert_eq!(b.s.get::<DomctlVcpuMsr>(msrs).value, 7);
+    b.s.set(msrs, &DomctlVcpuMsr { index: 0x1b, ..Default::default() });
+    assert_eq!(errno(b.call(XEN_DOMCTL_SET_VCPU_MSRS, id, &l)), Errno::EINVAL);
+}

@@ -1,20 +1,23 @@
 //! Contexts and affinities of vCPUs.
 
-use super::{Call, DONE, OpResult, bitmap, not_self, vcpu_of};
+use super::{Call, DONE, OpResult, Outcome, bitmap, not_self, vcpu_of};
 use crate::domain::Domain;
 use crate::guest;
 use crate::machine::Machine;
+use crate::mm::Fail;
 use crate::sched;
-use crate::traps::Callback;
+use crate::time;
+use crate::traps::{Callback, context};
 use crate::vcpu::{Vcpu, VcpuPrivate};
-use crate::xen::Cx;
+use crate::xen::{Cx, Stop};
 use abi::Errno;
 use abi::arch_x86::{FLAT_RING3_CS32, FLAT_RING3_CS64};
 use abi::domctl::*;
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering::*;
 
 /// Runs `f` on the private state of a vCPU that is held off its CPU meanwhile.
-fn with_paused<M: Machine, R>(
+pub(super) fn with_paused<M: Machine, R>(
     cx: &Cx<'_, M>,
     v: &Arc<Vcpu>,
     f: impl FnOnce(&mut VcpuPrivate) -> R,
@@ -63,6 +66,51 @@ pub(super) fn get_affinity<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
     if soft {
         bitmap::write(&cx.xen.m, &a.cpumap_soft, &now_soft)?;
     }
+    DONE
+}
+
+/// The whole state of a PV vCPU, which comes up or goes down with it. EOPNOTSUPP: a null context (a reset).
+pub(super) fn set_context<M: Machine>(cx: &mut Cx<'_, M>, dom: &Arc<Domain>, call: &Call) -> OpResult {
+    let c: DomctlVcpucontext = call.get();
+    not_self(cx, dom)?;
+    let v = vcpu_of(dom, c.vcpu)?;
+    if c.ctxt.is_null() {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let ctx = match context::GuestContext::read(&cx.xen.m, c.ctxt.addr()) {
+        Ok(ctx) => ctx,
+        Err(Stop::Errno(e)) => return Err(e),
+        Err(Stop::Continue) => return Ok(Outcome::Again),
+    };
+    if !dom.is_alive() {
+        return Err(Errno::EINVAL);
+    }
+    sched::pause_domain_sync(cx.xen, dom);
+    let set = context::set(cx.xen, dom, &v, &ctx);
+    sched::unpause_domain(cx.xen, dom);
+    match set {
+        Ok(()) => {
+            // The builder wrote over shared_info, its clock included.
+            time::update_wallclock(cx.xen, dom);
+            DONE
+        }
+        Err(Fail::Again) => Ok(Outcome::Again),
+        Err(Fail::Errno(e)) => Err(e),
+    }
+}
+
+/// ENODATA: the vCPU was never given one.
+pub(super) fn get_context<M: Machine>(cx: &mut Cx<'_, M>, dom: &Arc<Domain>, call: &Call) -> OpResult {
+    let c: DomctlVcpucontext = call.get();
+    not_self(cx, dom)?;
+    let v = vcpu_of(dom, c.vcpu)?;
+    if !v.initialised.load(Acquire) {
+        return Err(Errno::ENODATA);
+    }
+    sched::vcpu_pause_sync(cx.xen, &v);
+    let got = context::get(cx.xen, dom, &v);
+    sched::vcpu_unpause(cx.xen, &v);
+    got?.write(&cx.xen.m, c.ctxt.addr()).map_err(|_| Errno::EFAULT)?;
     DONE
 }
 

@@ -1,1 +1,163 @@
+use super::*;
+use crate::testing::{Guest, Scratch, World};
+use crate::xen::Stop;
+use abi::GuestHandle;
+use abi::domctl::{DomctlGetdomaininfo, XEN_SCHEDULER_CREDIT, XEN_SCHEDULER_CREDIT2};
+use abi::xen::XenctlBitmap;
 
+struct Bed {
+    dom0: Guest,
+    domu: Guest,
+    s: Scratch,
+    at: u64,
+}
+
+fn bed() -> Bed {
+    let w = World::new(1024, 2);
+    let (dom0, domu) = (w.domain(0, 1), w.domain(6, 1));
+    let mut s = Scratch::new(w.xen);
+    let at = s.room(SYSCTL_SIZE);
+    Bed { dom0, domu, s, at }
+}
+
+impl Bed {
+    fn by<T: IntoBytes + Immutable>(&self, who: &Guest, version: u32, cmd: u32, payload: &T) -> HcResult {
+        self.s.set(self.at, &[0u8; SYSCTL_SIZE]);
+        self.s.set(self.at, &SysctlHeader { cmd, interface_version: version });
+        self.s.set(self.at + SYSCTL_PAYLOAD_OFFSET as u64, payload);
+        who.call(0, |cx| sysctl(cx, self.at))
+    }
+    fn call<T: IntoBytes + Immutable>(&self, cmd: u32, payload: &T) -> HcResult {
+        self.by(&self.dom0, XEN_SYSCTL_INTERFACE_VERSION, cmd, payload)
+    }
+    fn answer<T: FromBytes + IntoBytes>(&self) -> T {
+        self.s.get(self.at + SYSCTL_PAYLOAD_OFFSET as u64)
+    }
+}
+
+fn errno(r: HcResult) -> Errno {
+    match r {
+        Err(Stop::Errno(e)) => e,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn versions_and_rights_come_first() {
+    let b = bed();
+    assert_eq!(errno(b.by(&b.dom0, 0x14, XEN_SYSCTL_PHYSINFO, &0u64)), Errno::EACCES);
+    assert_eq!(errno(b.by(&b.domu, XEN_SYSCTL_INTERFACE_VERSION, XEN_SYSCTL_PHYSINFO, &0u64)), Errno::EPERM);
+    assert_eq!(errno(b.call(999, &0u64)), Errno::ENOSYS);
+    assert_eq!(errno(b.call(XEN_SYSCTL_PSR_CMT_OP, &0u64)), Errno::ENODEV);
+}
+
+#[test]
+fn physinfo_counts_frames_as_they_come_and_go() {
+    let b = bed();
+    let free = || {
+        assert_eq!(b.call(XEN_SYSCTL_PHYSINFO, &0u64), Ok(0));
+        let p: SysctlPhysinfo = b.answer();
+        (p.free_pages, p.scrub_pages, p.outstanding_pages)
+    };
+    let before = free();
+    let (mfn, _) = b.dom0.xen.frames.alloc.alloc(4, u64::MAX).unwrap();
+    assert_eq!(free().0, before.0 - 16);
+    b.dom0.xen.frames.alloc.free_range(mfn, 16, true);
+    assert_eq!(free(), before);
+    let p: SysctlPhysinfo = b.answer();
+    assert_eq!((p.nr_cpus, p.max_cpu_id, p.nr_nodes, p.max_mfn), (2, 1, 1, 1023));
+    assert_eq!((p.threads_per_core, p.cores_per_socket), (1, 2));
+    assert_eq!(p.capabilities, XEN_SYSCTL_PHYSCAP_PV | XEN_SYSCTL_PHYSCAP_GNTTAB_V1);
+}
+
+#[test]
+fn the_list_of_domains_begins_and_ends_where_it_is_asked_to() {
+    let mut b = bed();
+    let buffer = b.s.room(3 * size_of::<DomctlGetdomaininfo>());
+    let list = |first_domain, max_domains| {
+        let l = SysctlGetdomaininfolist {
+            first_domain,
+            max_domains,
+            buffer: GuestHandle::new(buffer),
+            ..Default::default()
+        };
+        assert_eq!(b.call(XEN_SYSCTL_GETDOMAININFOLIST, &l), Ok(0));
+        let n = b.answer::<SysctlGetdomaininfolist>().num_domains;
+        b.s.list::<DomctlGetdomaininfo>(buffer, n.into()).iter().map(|d| d.domain).collect::<Vec<_>>()
+    };
+    assert_eq!(list(0, 3), [0, 6]);
+    assert_eq!(list(0, 1), [0]);
+    assert_eq!(list(1, 3), [6]);
+    assert_eq!(list(7, 3), [0u16; 0]);
+}
+
+#[test]
+fn sizes_are_asked_for_with_null_lists() {
+    let mut b = bed();
+    assert_eq!(b.call(XEN_SYSCTL_CPUTOPOINFO, &SysctlCputopoinfo::default()), Ok(0));
+    assert_eq!(b.answer::<SysctlCputopoinfo>().num_cpus, 2);
+    assert_eq!(b.call(XEN_SYSCTL_NUMAINFO, &SysctlNumainfo::default()), Ok(0));
+    assert_eq!(b.answer::<SysctlNumainfo>().num_nodes, 1);
+    assert_eq!(b.call(XEN_SYSCTL_GET_CPU_FEATURESET, &SysctlCpuFeatureset::default()), Ok(0));
+    let words = b.answer::<SysctlCpuFeatureset>().nr_features;
+    let features = GuestHandle::new(b.s.room(words as usize * 4));
+    let f = SysctlCpuFeatureset { index: XEN_SYSCTL_CPU_FEATURESET_PV, nr_features: words, features };
+    assert_eq!(b.call(XEN_SYSCTL_GET_CPU_FEATURESET, &f), Ok(0));
+    let short = SysctlCpuFeatureset { nr_features: 3, ..f };
+    assert_eq!(errno(b.call(XEN_SYSCTL_GET_CPU_FEATURESET, &short)), Errno::ENOBUFS);
+    assert_eq!(b.answer::<SysctlCpuFeatureset>().nr_features, 3);
+    let hvm = SysctlCpuFeatureset { index: XEN_SYSCTL_CPU_FEATURESET_HVM, ..f };
+    assert_eq!(errno(b.call(XEN_SYSCTL_GET_CPU_FEATURESET, &hvm)), Errno::EINVAL);
+    let p = SysctlCpuPolicy { index: XEN_SYSCTL_CPU_POLICY_HOST, ..Default::default() };
+    assert_eq!(b.call(XEN_SYSCTL_GET_CPU_POLICY, &p), Ok(0));
+    let got: SysctlCpuPolicy = b.answer();
+    let leaves = GuestHandle::new(b.s.room(got.nr_leaves as usize * 24));
+    let msrs = GuestHandle::new(b.s.room(got.nr_msrs as usize * 16));
+    let p = SysctlCpuPolicy { leaves, msrs, nr_leaves: got.nr_leaves, nr_msrs: got.nr_msrs - 1, ..p };
+    assert_eq!(errno(b.call(XEN_SYSCTL_GET_CPU_POLICY, &p)), Errno::ENOBUFS);
+    let p = SysctlCpuPolicy { nr_msrs: got.nr_msrs, ..p };
+    assert_eq!(b.call(XEN_SYSCTL_GET_CPU_POLICY, &p), Ok(0));
+    let hvm = SysctlCpuPolicy { index: XEN_SYSCTL_CPU_POLICY_HVM_MAX, ..p };
+    assert_eq!(errno(b.call(XEN_SYSCTL_GET_CPU_POLICY, &hvm)), Errno::EOPNOTSUPP);
+}
+
+#[test]
+fn there_is_one_pool_with_every_cpu() {
+    let mut b = bed();
+    let map = XenctlBitmap { bitmap: GuestHandle::new(b.s.put(&[0xffu8; 8])), nr_bits: 64, _pad0: 0 };
+    let op = |op, cpupool_id| SysctlCpupoolOp { op, cpupool_id, cpumap: map, ..Default::default() };
+    assert_eq!(b.call(XEN_SYSCTL_CPUPOOL_OP, &op(XEN_SYSCTL_CPUPOOL_OP_INFO, 0)), Ok(0));
+    let got: SysctlCpupoolOp = b.answer();
+    assert_eq!((got.cpupool_id, got.sched_id, got.n_dom), (0, XEN_SCHEDULER_CREDIT2, 2));
+    assert_eq!(b.s.list::<u8>(map.bitmap.addr(), 8), [3, 0, 0, 0, 0, 0, 0, 0]);
+    for o in [XEN_SYSCTL_CPUPOOL_OP_INFO, XEN_SYSCTL_CPUPOOL_OP_DESTROY, XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN] {
+        assert_eq!(errno(b.call(XEN_SYSCTL_CPUPOOL_OP, &op(o, 1))), Errno::ENOENT);
+    }
+    assert_eq!(errno(b.call(XEN_SYSCTL_CPUPOOL_OP, &op(XEN_SYSCTL_CPUPOOL_OP_DESTROY, 0))), Errno::EBUSY);
+    let moved = SysctlCpupoolOp { domid: 6, ..op(XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN, 0) };
+    assert_eq!(b.call(XEN_SYSCTL_CPUPOOL_OP, &moved), Ok(0));
+    let stranger = SysctlCpupoolOp { domid: 5, ..moved };
+    assert_eq!(errno(b.call(XEN_SYSCTL_CPUPOOL_OP, &stranger)), Errno::ESRCH);
+    let s = SysctlSchedulerOp { sched_id: XEN_SCHEDULER_CREDIT2, cmd: 1, u: [7, 7], ..Default::default() };
+    assert_eq!(b.call(XEN_SYSCTL_SCHEDULER_OP, &s), Ok(0));
+    assert_eq!(b.answer::<SysctlSchedulerOp>().u[0] as u32, 0);
+    let limit = SysctlSchedulerOp { cmd: XEN_SYSCTL_SCHEDOP_PUTINFO, u: [1000, 0], ..s };
+    assert_eq!(errno(b.call(XEN_SYSCTL_SCHEDULER_OP, &limit)), Errno::EOPNOTSUPP);
+    let other = SysctlSchedulerOp { sched_id: XEN_SCHEDULER_CREDIT, ..s };
+    assert_eq!(errno(b.call(XEN_SYSCTL_SCHEDULER_OP, &other)), Errno::EINVAL);
+}
+
+#[test]
+fn free_memory_is_told_by_address_width() {
+    let b = bed();
+    let ask = |min_bitwidth, max_bitwidth, node| {
+        let a = SysctlAvailheap { min_bitwidth, max_bitwidth, node, ..Default::default() };
+        assert_eq!(b.call(XEN_SYSCTL_AVAILHEAP, &a), Ok(0));
+        b.answer::<SysctlAvailheap>().avail_bytes >> 12
+    };
+    let all = b.dom0.xen.frames.alloc.free_pages();
+    assert_eq!(ask(0, 0, -1), all);
+    let (low, high) = (ask(0, 20, -1), ask(20, 0, -1));
+    assert_eq!((low, low + high), (b.dom0.xen.frames.alloc.free_within(0, 256), all));
+    assert_eq!(ask(0, 0, 3), 0);
+}

@@ -1,0 +1,151 @@
+//! The rest of a vCPU's state, for saving and restoring: extended FPU state and MSRs.
+
+use super::vcpu::with_paused;
+use super::{Call, DONE, OpResult, not_self, vcpu_of};
+use crate::domain::Domain;
+use crate::guest;
+use crate::machine::Machine;
+use crate::vcpu::{FpuArea, VcpuPrivate};
+use crate::xen::Cx;
+use abi::Errno;
+use abi::domctl::*;
+use alloc::vec::Vec;
+
+/// What stands before the XSAVE image in a tool's buffer: XCR0, and all bits it ever had.
+const HEAD: usize = 16;
+// The XSAVE image (Intel SDM vol. 1, 13.4): MXCSR, and the header after the legacy part.
+const MXCSR: usize = 24;
+const MXCSR_MASK: u32 = 0xffff;
+const XSTATE_BV: usize = 512;
+const HEADER_END: usize = 576;
+
+/// The only MSR of a PV vCPU that is neither policy nor in its context.
+const MSR_TSC_AUX: u32 = 0xc000_0103;
+const MSRS: u32 = 1;
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    let mut w = [0; 8];
+    w.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(w)
+}
+
+/// Bytes of a whole buffer; 0 without XSAVE.
+fn ext_size<M: Machine>(cx: &Cx<'_, M>) -> usize {
+    let host = &cx.xen.host;
+    if host.xcr0_mask == 0 { 0 } else { HEAD + (host.xsave_size as usize).min(size_of::<FpuArea>()) }
+}
+
+fn no_memory(_: alloc::collections::TryReserveError) -> Errno {
+    Errno::ENOMEM
+}
+
+/// Size 0 asks for the size and the components.
+pub(super) fn get_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let mut e: DomctlVcpuextstate = call.get();
+    let v = vcpu_of(dom, e.vcpu)?;
+    not_self(cx, dom)?;
+    let (size, mask) = (ext_size(cx), cx.xen.host.xcr0_mask);
+    if e.size == 0 && e.xfeature_mask == 0 {
+        (e.size, e.xfeature_mask) = (size as u64, mask);
+        call.put(&cx.xen.m, &e)?;
+        return DONE;
+    }
+    if e.size != size as u64 || e.xfeature_mask != mask {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size).map_err(no_memory)?;
+    with_paused(cx, &v, |p| {
+        bytes.extend_from_slice(&p.xcr0.to_le_bytes());
+        bytes.extend_from_slice(&p.xcr0.to_le_bytes());
+        bytes.extend_from_slice(&p.fpu.0[..size - HEAD]);
+    })?;
+    guest::write_bytes(&cx.xen.m, e.buffer.addr(), &bytes).map_err(|_| Errno::EFAULT)?;
+    DONE
+}
+
+/// EINVAL: an image the processor would refuse, or states the domain cannot have.
+pub(super) fn set_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let e: DomctlVcpuextstate = call.get();
+    let v = vcpu_of(dom, e.vcpu)?;
+    not_self(cx, dom)?;
+    let size = usize::try_from(e.size).map_err(|_| Errno::EINVAL)?;
+    if size < HEAD || size > ext_size(cx) {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size).map_err(no_memory)?;
+    bytes.resize(size, 0);
+    guest::read_bytes(&cx.xen.m, e.buffer.addr(), &mut bytes).map_err(|_| Errno::EFAULT)?;
+    let (xcr0, ever) = (word(&bytes, 0), word(&bytes, 8));
+    let may = dom.policy.with(|p| p.xstates()) & cx.xen.host.xcr0_mask;
+    // x87 is always on, AVX needs SSE.
+    let sound = xcr0 & 1 != 0 && xcr0 & 6 != 4;
+    if !sound || xcr0 & !ever != 0 || ever & !may != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let image = &mut bytes[HEAD..];
+    if !image.is_empty() {
+        let whole = image.len() >= HEADER_END;
+        let header_ok = whole
+            && word(image, XSTATE_BV) & !ever == 0
+            && image[XSTATE_BV + 8..HEADER_END].iter().all(|&b| b == 0);
+        if !header_ok {
+            return Err(Errno::EINVAL);
+        }
+        let mut mxcsr = [0; 4];
+        mxcsr.copy_from_slice(&image[MXCSR..MXCSR + 4]);
+        if u32::from_le_bytes(mxcsr) & !MXCSR_MASK != 0 {
+            return Err(Errno::EINVAL);
+        }
+    }
+    with_paused(cx, &v, |p| {
+        p.xcr0 = xcr0;
+        p.fpu.0[..image.len()].copy_from_slice(image);
+    })?;
+    DONE
+}
+
+/// A null list asks how many there can be. ENOBUFS: more than there is room for.
+pub(super) fn get_msrs<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let mut l: DomctlVcpuMsrs = call.get();
+    let v = vcpu_of(dom, l.vcpu)?;
+    not_self(cx, dom)?;
+    if l.msrs.is_null() {
+        l.msr_count = MSRS;
+    } else {
+        let value = with_paused(cx, &v, |p: &mut VcpuPrivate| p.tsc_aux)?;
+        // What is 0 need not be carried.
+        let used = u32::from(value != 0);
+        if l.msr_count < used {
+            return Err(Errno::ENOBUFS);
+        }
+        if used != 0 {
+            let msr = DomctlVcpuMsr { index: MSR_TSC_AUX, reserved: 0, value };
+            guest::write(&cx.xen.m, l.msrs.addr(), &msr).map_err(|_| Errno::EFAULT)?;
+        }
+        l.msr_count = used;
+    }
+    call.put(&cx.xen.m, &l)?;
+    DONE
+}
+
+/// EINVAL: an MSR that is none of these, or a value it cannot have; those before it are set.
+pub(super) fn set_msrs<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let l: DomctlVcpuMsrs = call.get();
+    let v = vcpu_of(dom, l.vcpu)?;
+    not_self(cx, dom)?;
+    if l.msr_count > MSRS {
+        return Err(Errno::EINVAL);
+    }
+    for i in 0..l.msr_count {
+        let msr: DomctlVcpuMsr =
+            guest::read_at(&cx.xen.m, l.msrs.addr(), i.into()).map_err(|_| Errno::EFAULT)?;
+        let valid = msr.reserved == 0 && msr.index == MSR_TSC_AUX && msr.value <= u32::MAX.into();
+        if !valid {
+            return Err(Errno::EINVAL);
+        }
+        with_paused(cx, &v, |p| p.tsc_aux = msr.value)?;
+    }
+    DONE
+}
