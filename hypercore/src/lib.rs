@@ -21,6 +21,7 @@ pub mod grant;
 pub mod guest;
 pub mod host;
 pub mod hypercall;
+pub mod hypercall_table;
 pub mod ids;
 pub mod io;
 pub mod lifecycle;

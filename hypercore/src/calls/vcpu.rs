@@ -102,7 +102,10 @@ fn initialise<M: Machine>(cx: &mut Cx<'_, M>, v: &Arc<Vcpu>, arg: u64) -> HcResu
     }
     let ctx = context::GuestContext::read(&cx.xen.m, arg)?;
     let dom = cx.dom.clone();
-    let _serial = dom.domctl.lock();
+    // A tool that holds this lock may wait for the calling vCPU to leave its CPU: never wait for it here.
+    let Some(_serial) = dom.domctl.try_lock() else {
+        return cx.restart(HYPERVISOR_VCPU_OP, [VCPUOP_INITIALISE.into(), v.id.0.into(), arg, 0, 0, 0]);
+    };
     if v.initialised.load(Acquire) {
         return Err(Errno::EEXIST.into());
     }

@@ -119,7 +119,7 @@ pub fn update_wallclock<M: Machine>(xen: &Xen<M>, dom: &Domain) {
     let sec = boot.0.wrapping_add_signed(dom.time.offset_seconds.load(Relaxed));
     const VERSION: usize = offset_of!(SharedInfo, wc_version);
     const NSEC: usize = offset_of!(SharedInfo, wc_nsec);
-    const _: () = assert!(VERSION % 8 == 0 && NSEC == VERSION + 8);
+    const _: () = assert!(VERSION.is_multiple_of(8) && NSEC == VERSION + 8);
     const _: () = assert!(offset_of!(SharedInfo, wc_sec) == VERSION + 4);
     const _: () = assert!(offset_of!(SharedInfo, wc_sec_hi) == NSEC + 4);
     let f = &dom.shared_info;

@@ -199,8 +199,7 @@ pub fn expired<M: Machine>(xen: &'static Xen<M>, cpu: CpuId, now: u64) {
 /// The periodic timer fired: next time at the next multiple of its period.
 fn again<M: Machine>(xen: &Xen<M>, v: &Arc<Vcpu>, deadline: u64, now: u64) {
     let period = v.time.period_ns();
-    if period != 0 {
-        let missed = now.saturating_sub(deadline) / period;
+    if let Some(missed) = now.saturating_sub(deadline).checked_div(period) {
         // Should memory be short, the guest loses its ticks and nothing else.
         let _ = arm(xen, v, Kind::Periodic, Some(deadline + (missed + 1) * period));
     }

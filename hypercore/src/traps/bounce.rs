@@ -53,6 +53,9 @@ pub fn to_kernel_mode<M: Machine>(cx: &mut Cx<'_, M>) {
         let l4 = cx.vcpu.mm.cr3_to_load(true);
         cx.vp.gs_base_user = cx.xen.m.switch_mode(l4, cx.vp.gs_base_kernel);
         cx.vp.kernel_mode = true;
+        if crate::time::runstate::is_stale(cx.vcpu) {
+            crate::time::runstate::refresh_stale(cx.xen, cx.dom, cx.vcpu);
+        }
     }
 }
 

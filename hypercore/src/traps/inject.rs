@@ -42,6 +42,7 @@ pub fn exception<M: Machine>(cx: &mut Cx<'_, M>, v: u8, error_code: u32) -> Resu
 }
 
 /// Delivers an NMI that waits, if the kernel has a handler for it.
+#[inline]
 pub fn pending_nmi<M: Machine>(cx: &mut Cx<'_, M>) -> Result<(), Undeliverable> {
     if !cx.vcpu.sched.nmi_pending.load(Relaxed) || cx.vp.traps.nmi == 0 {
         return Ok(());

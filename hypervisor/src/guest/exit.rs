@@ -4,6 +4,7 @@ use hypercore::ids::CpuId;
 use hypercore::machine::Cpus;
 use hypercore::sched;
 use hypercore::traps::bounce::{Bounce, Undeliverable, deliver};
+use hypercore::traps::inject;
 use x86::regs::GuestRegs;
 
 use super::{switch, this, with_cx, xen};
@@ -35,6 +36,9 @@ pub fn to_guest(regs: &mut GuestRegs) {
         }
         with_cx(regs, |cx| {
             switch::set_ts(cx.vp.cr0 & 8 != 0);
+            if let Err(e) = inject::pending_nmi(cx) {
+                undeliverable(cx, "NMI", e);
+            }
             if hypercore::event::upcall_pending(cx.xen, cx.vcpu) {
                 let b = Bounce { mask_events: true, ..Bounce::callback(cx.vp.traps.event) };
                 if let Err(e) = deliver(cx, &b) {
