@@ -17,7 +17,7 @@ pub fn read<M: Machine>(m: &M, b: &XenctlBitmap) -> Result<CpuMask, Errno> {
     // Bits of the last byte beyond the length are not the tool's.
     if let Some(last) = bytes[..given].last_mut()
         && b.nr_bits as usize <= BYTES * 8
-        && b.nr_bits % 8 != 0
+        && !b.nr_bits.is_multiple_of(8)
     {
         *last &= (1 << (b.nr_bits % 8)) - 1;
     }

@@ -34,7 +34,7 @@ pub(super) fn exchange<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     let chunk_order = i.extent_order.max(o.extent_order);
     let step = 1u64 << (chunk_order - i.extent_order);
     // Chunks are whole: a continuation starts at one, and so must a first call.
-    if ex.nr_exchanged % step != 0 {
+    if !ex.nr_exchanged.is_multiple_of(step) {
         return Err(Errno::EINVAL.into());
     }
     let mut result = Ok(0);

@@ -104,9 +104,9 @@ impl DomainMemory {
         drop(self.holdings.lock());
     }
 
-    /// Remembers that a frame of this region came to the domain by another way than [`assign_pages`]
-    /// (a transfer). ENOMEM when there is no memory to remember it.
-    pub(crate) fn note_region(&self, mfn: Mfn) -> Result<(), Errno> {
+    /// Remembers that a frame of this region came to the domain by another way than [`assign_pages`]: a test's
+    /// domain has frames no account knows. ENOMEM when there is no memory to remember it.
+    pub fn note_region(&self, mfn: Mfn) -> Result<(), Errno> {
         self.holdings.lock().note(mfn.0 >> REGION_ORDER)
     }
 }

@@ -1,9 +1,8 @@
 //! `sysctl`: what a toolstack asks of the whole machine.
 //!
-//! - This file: one call in memory and the dispatch.
-//! - [`machine`]: physinfo, topology, memory, CPU times; [`console`]: the message ring, debug keys.
-//! - [`pool`]: the one CPU pool and its scheduler; [`policy`]: CPU policies and featuresets.
-//! - [`domains`]: getdomaininfolist.
+//! This file has one call in memory and the dispatch; physinfo, topology, memory and CPU times are in [`machine`],
+//! the message ring and debug keys in [`console`], the one CPU pool and its scheduler in [`pool`], CPU policies and
+//! featuresets in [`policy`], and getdomaininfolist in [`domains`].
 
 pub mod console;
 pub mod domains;
