@@ -1,9 +1,11 @@
 //! What of the hardware a domain may touch: irq, iomem and ioport permission. A caller gives only what it has.
 
-use super::{Call, DONE, OpResult};
+use super::{Call, DONE, OpResult, Outcome};
 use crate::domain::Domain;
 use crate::io::ranges::RangeSet;
+use crate::ids::Mfn;
 use crate::machine::Machine;
+use crate::mm::{self, Fail};
 use crate::sync::RwLock;
 use crate::xen::Cx;
 use abi::Errno;
@@ -41,20 +43,22 @@ pub(super) fn irq<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> 
     change(&cx.dom.io.irqs, &dom.io.irqs, irq, irq, p.allow_access != 0)
 }
 
-/// EINVAL: no or impossible frames. EOPNOTSUPP: taking frames away that the domain may have mapped.
+/// EINVAL: no or impossible frames. A right taken away ends the mappings there are.
 pub(super) fn iomem<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let p: DomctlIomemPermission = call.get();
     let last = p.first_mfn.checked_add(p.nr_mfns).and_then(|end| end.checked_sub(1)).ok_or(Errno::EINVAL)?;
     if p.nr_mfns == 0 || last >= MAX_FRAME {
         return Err(Errno::EINVAL);
     }
-    let allow = p.allow_access != 0;
-    if !allow && dom.has_run.load(core::sync::atomic::Ordering::Acquire) {
-        // Mappings hold no reference; finding them all is not done, so the right stays.
-        let holds = dom.io.iomem.read().overlaps(p.first_mfn, last);
-        return if holds { Err(Errno::EOPNOTSUPP) } else { DONE };
+    if p.allow_access != 0 {
+        return change(&cx.dom.io.iomem, &dom.io.iomem, p.first_mfn, last, true);
     }
-    change(&cx.dom.io.iomem, &dom.io.iomem, p.first_mfn, last, allow)
+    dom.io.iomem.write().remove(p.first_mfn, last)?;
+    match mm::iomem::revoke(cx.xen, dom, Mfn(p.first_mfn), Mfn(last)) {
+        Ok(()) => DONE,
+        Err(Fail::Again) => Ok(Outcome::Again),
+        Err(Fail::Errno(e)) => Err(e),
+    }
 }
 
 pub(super) fn ioport<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {

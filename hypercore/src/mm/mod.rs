@@ -6,7 +6,7 @@
 //!   descriptor pages, emulated writes, and entries that grants make.
 //! - [`mmu_update`], [`mmuext`]: the hypercalls.
 //! - [`tlb`]: who must flush; [`teardown`]: giving everything back; [`audit`]: recounting
-//!   it all; [`boot`]: for domain builders.
+//!   it all; [`iomem`]: ending device mappings; [`boot`]: for domain builders.
 //!
 //! Who holds what: a present L1 entry holds an existence reference to its frame, and a *writable* type count
 //! if it has RW; a present higher entry holds both counts of the table below; so do a CR3, a pin, and a GDT or
@@ -19,6 +19,7 @@ pub mod boot;
 pub mod desc;
 pub mod entry;
 pub mod grants;
+pub mod iomem;
 pub mod lock;
 pub mod mmu_update;
 pub mod mmuext;
@@ -103,6 +104,8 @@ pub struct DomainMm {
     /// memory-management call finishes them.
     unfinished: Mutex<ArrayVec<Mfn, 64>>,
     has_unfinished: AtomicBool,
+    /// Next frame of [`iomem::revoke`].
+    revoke: AtomicU64,
     /// Next frame of the teardown's sweep.
     sweep: AtomicU64,
 }

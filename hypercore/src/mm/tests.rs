@@ -349,6 +349,28 @@ fn line_15_device_memory_needs_a_permission() {
 }
 
 #[test]
+fn line_15_a_revoked_permission_ends_mappings() {
+    let k = one();
+    let g = &k.guest;
+    g.dom.io.iomem.write().add(3, 5).unwrap();
+    for (i, mfn) in [(5, 3u64), (6, 4), (7, 5)] {
+        assert_eq!(k.set_pte(0, k.pte(i), mfn << 12 | RW), Ok(0));
+        assert!(k.read(1, k.va(i)).is_some());
+    }
+    g.dom.io.iomem.write().remove(3, 4).unwrap();
+    k.preempt_every(3);
+    let mut rounds = 0;
+    while mm::iomem::revoke(g.xen, &g.dom, Mfn(3), Mfn(4)) == Err(Fail::Again) {
+        rounds += 1;
+    }
+    assert!(rounds > 3);
+    k.preempt_every(0);
+    assert_eq!([5, 6, 7].map(|i| k.read(1, k.va(i)).is_some()), [false, false, true]);
+    assert_eq!(k.set_pte(0, k.pte(5), 3 << 12 | RW), Err(Errno::EPERM));
+    check(g.xen, "after the permission went");
+}
+
+#[test]
 fn line_16_an_uncached_frame_is_flushed_before_reuse() {
     let w = World::new(1024, 1);
     let k = w.domain(0, 1).boot(8);

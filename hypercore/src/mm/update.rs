@@ -46,13 +46,25 @@ pub fn set_entry<M: Machine>(
     match store(lock, index, old, stored, keep_ad) {
         Ok(was) => {
             release(pt, level, was);
-            Ok(())
+            recheck(pt, lock, index, stored)
         }
         Err(_) => {
             release(pt, level, stored);
             Err(Errno::EBUSY.into())
         }
     }
+}
+
+/// The right to device memory may have gone between the check and the store, and those who look for its mappings
+/// may have passed this table: then the entry goes as well.
+fn recheck<M: Machine>(pt: &Pt<'_, M>, lock: &TableLock<'_, M>, index: usize, stored: Pte) -> R<()> {
+    let mfn = Mfn(stored.mfn());
+    let device = lock.level() == 1 && stored.present() && !entry::counted(pt.xen, mfn);
+    if device && !pt.io_of.io.iomem_allowed(mfn) {
+        let _ = store(lock, index, lock.load(index), Pte(0), false);
+        return Err(Errno::EPERM.into());
+    }
+    Ok(())
 }
 
 /// Ends the references of an entry that is not stored any more.
