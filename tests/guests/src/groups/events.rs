@@ -70,7 +70,7 @@ fn send(port: u32) -> i64 {
     evtchn(EVTCHNOP_SEND, &mut EvtchnSend { port })
 }
 
-fn close(port: u32) -> i64 {
+pub fn close(port: u32) -> i64 {
     evtchn(EVTCHNOP_CLOSE, &mut EvtchnClose { port })
 }
 

@@ -1,8 +1,18 @@
 //! The groups of checks, in the order in which `all` runs them.
 
+use abi::physdev::{PHYSDEVOP_SET_IOPL, PhysdevSetIopl};
+use abi::xen::HYPERVISOR_PHYSDEV_OP;
+
+use crate::hypercall::op;
+
 mod calls;
+mod descriptors;
 mod entry;
 pub mod events;
+mod grants;
+mod memory;
+mod pagetables;
+mod timers;
 mod traps;
 pub mod user;
 
@@ -12,5 +22,15 @@ pub const ALL: &[(&str, fn())] = &[
     ("calls", calls::run),
     ("traps", traps::run),
     ("user", user::run),
+    ("pagetables", pagetables::run),
+    ("descriptors", descriptors::run),
+    ("grants", grants::run),
+    ("timers", timers::run),
+    ("memory", memory::run),
     ("events", events::run),
 ];
+
+/// set_iopl: 1 lets the kernel use ports and privileged flags instructions, 0 does not.
+fn allow_io(level: u32) -> i64 {
+    op(HYPERVISOR_PHYSDEV_OP, PHYSDEVOP_SET_IOPL, &mut PhysdevSetIopl { iopl: level })
+}

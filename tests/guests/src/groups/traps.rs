@@ -3,9 +3,9 @@
 use core::arch::asm;
 
 use abi::arch_x86::*;
-use abi::physdev::{PHYSDEVOP_SET_IOPL, PhysdevSetIopl};
 use abi::xen::*;
 
+use super::allow_io;
 use crate::hypercall::{call, op};
 use crate::mm::{self, A, D, P, Page, READ, RW, read8, write8};
 use crate::print::ok;
@@ -183,7 +183,7 @@ fn fpu() {
 }
 
 fn privileged() {
-    iopl(1);
+    allow_io(1);
     let flags = || {
         let value: u64;
         // SAFETY: reads a register.
@@ -219,7 +219,7 @@ fn privileged() {
             probe!(["pushfq", "or dword ptr [rsp], 0x3000", "popfq"]),
             flags()
         );
-        iopl(0);
+        allow_io(0);
         say!("traps.cli-iopl0", "{} flags={:#x}", probe!(["cli"]), flags());
         let (value, outcome): (u64, Outcome);
         outcome = probe!(["mov rax, cr2"], inout("rax") 0u64 => value);
@@ -271,10 +271,6 @@ fn privileged() {
     }
 }
 
-fn iopl(level: u32) -> i64 {
-    op(HYPERVISOR_PHYSDEV_OP, PHYSDEVOP_SET_IOPL, &mut PhysdevSetIopl { iopl: level })
-}
-
 fn ports() {
     let inb = |port: u16| {
         let value: u32;
@@ -293,9 +289,9 @@ fn ports() {
         // SAFETY: the checks write only to the delay port and the PCI index.
         unsafe { probe!(["out dx, eax"], in("eax") value, in("edx") u32::from(port)) }
     };
-    iopl(0);
+    allow_io(0);
     say!("traps.in-iopl0", "{} {:#x}", inb(0x70).0, inb(0x70).1);
-    iopl(1);
+    allow_io(1);
     // SAFETY: the delay port.
     say!("traps.out-delay", "{}", unsafe { probe!(["out 0x80, al"], in("al") 0u8) });
     for (name, port) in [
@@ -332,7 +328,7 @@ fn ports() {
             probe!(["rep insb"], inout("rdi") 0x1000u64 => _, inout("rcx") 10u64 => _, in("edx") 0x2eb);
         say!("traps.rep-insb-unmapped", "{outcome}");
     }
-    iopl(0);
+    allow_io(0);
     let mut bitmap = [0xffu8; 8192];
     bitmap[0x80 / 8] = 0;
     let mut arg = abi::physdev::PhysdevSetIobitmap {
