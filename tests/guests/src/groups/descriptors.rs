@@ -84,7 +84,7 @@ fn entries() {
         ("call-gate", 0x0000_ec00_e033_0000),
         ("call-gate-dpl0", 0x0000_8c00_e033_0000),
         ("call-gate-absent", 0x0000_6c00_e033_0000),
-        ("ldt", 0x0000_e200_0000_ffff),
+        ("ldt-descriptor", 0x0000_e200_0000_ffff),
         ("tss", 0x0000_e900_0000_ffff),
         ("interrupt-gate", 0x0000_ee00_e033_0000),
         ("absent-code", CODE64 & !(1 << 47)),

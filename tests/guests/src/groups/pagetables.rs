@@ -249,7 +249,7 @@ fn contents() {
     pin_with("l3-high-bits", 3, l2 | TABLE | 0x7ff << 52);
     pin_with("l4-l3", 4, l3 | TABLE);
     pin_with("l4-l1", 4, l1 | TABLE);
-    pin_with("l4-ps", 4, l3 | TABLE | PS);
+    pin_with("l4-page-size", 4, l3 | TABLE | PS);
     pin_with("l4-global", 4, l3 | TABLE | 0x100);
     pin_with("l4-no-execute", 4, l3 | TABLE | NX);
     pin_with("l4-l3-read-only", 4, l3 | P);

@@ -595,10 +595,10 @@ fn debug_registers() {
     say!("traps.debugreg-7-gd", "{} {:#x}", set(7, 1 << 13), get(7));
     say!("traps.debugreg-7-io", "{} {:#x}", set(7, 2 << 16), get(7));
     say!("traps.debugreg-7-high", "{} {:#x}", set(7, 1 << 32), get(7));
-    say!("traps.debugreg-6", "{} {:#x}", set(6, !0), get(6));
+    say!("traps.set-debugreg-6", "{} {:#x}", set(6, !0), get(6));
     set(6, 0);
     // Local enable of register 0, four bytes, on writes.
-    say!("traps.debugreg-7", "{} {:#x}", set(7, 0x1 | 0xd << 16), get(7));
+    say!("traps.set-debugreg-7", "{} {:#x}", set(7, 0x1 | 0xd << 16), get(7));
     // SAFETY: as above; the page is the check's own.
     unsafe {
         say!("traps.watch-write", "{}", probe!(["mov [rax], eax", "nop", "nop"], in("rax") watched.va()));
