@@ -22,6 +22,7 @@ pub mod vcpu;
 use crate::domain::Domain;
 use crate::guest;
 use crate::ids::DomId;
+use crate::lifecycle;
 use crate::machine::{GuestFault, Machine};
 use crate::vcpu::Vcpu;
 use crate::xen::{Cx, HcResult};
@@ -102,6 +103,8 @@ const DONE: OpResult = Ok(Outcome::Done);
 /// `domctl` (public/domctl.h); EPERM for all but the privileged.
 pub fn domctl<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     cx.must_be_privileged()?;
+    // Tools must not see zombies for longer than there are any, however busy the CPUs are.
+    lifecycle::reap(cx.xen);
     let call = Call::read(&cx.xen.m, arg)?;
     match run(cx, &call)? {
         Outcome::Done => Ok(0),

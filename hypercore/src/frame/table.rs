@@ -17,7 +17,8 @@ pub struct FrameTable {
     owned: &'static [AtomicU32],
     /// When each CPU last flushed; what stamps in records are compared with.
     pub tlb: TlbStamps,
-    /// Frames that went back to the allocator, ever: wakes those who wait for a zombie to end.
+    /// Frames that went back to the allocator, ever, and references to shared ones: wakes those who wait for a
+    /// zombie to end.
     pub freed: AtomicU64,
 }
 
@@ -234,6 +235,10 @@ impl FrameTable {
         let old = A(r.a.fetch_sub(1, AcqRel));
         debug_assert!(old.count() > 0, "existence count underflow at {mfn}");
         if old.count() != 1 {
+            if old.state() == FrameState::Shared {
+                // A dead domain may have waited for just this.
+                self.freed.fetch_add(1, AcqRel);
+            }
             return;
         }
         debug_assert!(B(r.b.load(Acquire)).count() == 0, "freed {mfn} still typed");

@@ -71,7 +71,7 @@ pub fn reap<M: Machine>(xen: &'static Xen<M>) {
     }
 }
 
-pub(super) fn bury<M: Machine>(xen: &'static Xen<M>) {
+fn bury<M: Machine>(xen: &'static Xen<M>) {
     for dom in xen.domains.all() {
         if dom.dying() != Dying::Dead || !unreferenced(xen, &dom) || xen.domains.remove(dom.id).is_none() {
             continue;

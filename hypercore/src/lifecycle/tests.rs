@@ -78,7 +78,7 @@ fn a_domain_whose_frames_others_hold_stays_as_a_zombie() {
     reap(w.xen);
     assert!(w.xen.domains.get(DomId(9)).is_some());
     drop(shared);
-    super::destroy::bury(w.xen);
+    reap(w.xen);
     assert!(w.xen.domains.get(DomId(9)).is_none());
     assert_eq!(w.xen.frames.alloc.free_pages(), before);
 }

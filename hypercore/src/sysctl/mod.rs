@@ -13,6 +13,7 @@ pub mod pool;
 mod tests;
 
 use crate::guest;
+use crate::lifecycle;
 use crate::machine::Machine;
 use crate::xen::{Cx, HcResult};
 use abi::Errno;
@@ -58,6 +59,7 @@ pub type OpResult = Result<(), Errno>;
 /// `sysctl` (public/sysctl.h); EPERM for all but the privileged, EACCES for another interface version.
 pub fn sysctl<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     cx.must_be_privileged()?;
+    lifecycle::reap(cx.xen);
     let call = Call::read(&cx.xen.m, arg)?;
     run(cx, &call)?;
     Ok(0)
