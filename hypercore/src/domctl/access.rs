@@ -2,8 +2,8 @@
 
 use super::{Call, DONE, OpResult, Outcome};
 use crate::domain::Domain;
-use crate::io::ranges::RangeSet;
 use crate::ids::Mfn;
+use crate::io::ranges::RangeSet;
 use crate::machine::Machine;
 use crate::mm::{self, Fail};
 use crate::sync::RwLock;

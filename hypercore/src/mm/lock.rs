@@ -99,9 +99,16 @@ impl<M: Machine> Drop for TableLock<'_, M> {
     fn drop(&mut self) {
         let Some(f) = self.f.take() else { return };
         let mfn = f.mfn();
-        if let Some(r) = self.xen.frames.rec(mfn) {
-            r.b.fetch_and(!B::LOCKED, Release);
+        let Some(r) = self.xen.frames.rec(mfn) else { return };
+        // The lock and the type count go in one exchange unless the count is the last.
+        let mut cur = r.b.load(Relaxed);
+        while B(cur).count() > 1 {
+            match r.b.compare_exchange_weak(cur, (cur - B::COUNT_ONE) & !B::LOCKED, Release, Relaxed) {
+                Ok(_) => return,
+                Err(now) => cur = now,
+            }
         }
+        r.b.fetch_and(!B::LOCKED, Release);
         if put_table(self.xen, f).is_err() {
             self.dom.mm.defer(mfn);
         }

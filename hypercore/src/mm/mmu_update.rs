@@ -14,42 +14,73 @@ use abi::xen::*;
 use alloc::sync::Arc;
 use x86::pte::Pte;
 
-/// The domains a foreign-domain argument names.
-pub(super) struct Foreign {
-    /// Owner of the tables.
-    pub tables: Arc<Domain>,
-    /// Owner of mapped frames, or [`DomId::IO`].
-    pub pages: DomId,
-    /// Whose right to device memory counts.
-    pub io_of: Arc<Domain>,
+/// A domain an argument names: the caller, or another one, kept alive.
+enum Whose<'a> {
+    Caller(&'a Domain),
+    Other(Arc<Domain>),
 }
 
-impl Foreign {
+impl core::ops::Deref for Whose<'_> {
+    type Target = Domain;
+    #[inline]
+    fn deref(&self) -> &Domain {
+        match self {
+            Whose::Caller(d) => d,
+            Whose::Other(d) => d,
+        }
+    }
+}
+
+impl<'a> Whose<'a> {
+    fn decode<M: Machine>(cx: &Cx<'a, M>, id: u16) -> Result<Self, Errno> {
+        if id == DOMID_SELF || id == cx.dom.id.0 {
+            return Ok(Whose::Caller(cx.dom));
+        }
+        Ok(Whose::Other(cx.domain_for_control(id)?))
+    }
+}
+
+/// The domains a foreign-domain argument names.
+struct Foreign<'a> {
+    /// Owner of the tables.
+    tables: Whose<'a>,
+    /// Owner of mapped frames, or [`DomId::IO`].
+    pages: DomId,
+    /// Whose right to device memory counts.
+    io_of: Whose<'a>,
+}
+
+impl<'a> Foreign<'a> {
+    /// The caller's own tables and frames.
+    fn own<M: Machine>(cx: &Cx<'a, M>) -> Self {
+        Self { tables: Whose::Caller(cx.dom), pages: cx.dom.id, io_of: Whose::Caller(cx.dom) }
+    }
+
     /// From the argument of `mmu_update`: pages in bits 0..16, tables + 1 (or 0: the caller's) in bits 16..32.
-    fn decode<M: Machine>(cx: &Cx<'_, M>, arg: u64) -> Result<Self, Errno> {
+    fn decode<M: Machine>(cx: &Cx<'a, M>, arg: u64) -> Result<Self, Errno> {
         let (pages, tables) = (arg as u16, (arg >> 16) as u16);
         let tables = match tables {
-            0 => cx.dom.clone(),
-            n => cx.domain_for_control(n - 1)?,
+            0 => Whose::Caller(cx.dom),
+            n => Whose::decode(cx, n - 1)?,
         };
         let (pages, io_of) = match DomId(pages) {
-            DomId::IO => (DomId::IO, cx.dom.clone()),
-            DomId::XEN => (DomId::XEN, cx.dom.clone()),
+            DomId::IO => (DomId::IO, Whose::Caller(cx.dom)),
+            DomId::XEN => {
+                cx.must_be_privileged()?;
+                (DomId::XEN, Whose::Caller(cx.dom))
+            }
             DomId(n) => {
-                let d = cx.domain_for_control(n)?;
+                let d = Whose::decode(cx, n)?;
                 (d.id, d)
             }
         };
-        if pages == DomId::XEN {
-            cx.must_be_privileged()?;
-        }
-        if !tables.is_alive() || (pages != tables.id && pages.is_real() && !io_of.is_alive()) {
+        if !tables.is_alive() || !io_of.is_alive() {
             return Err(Errno::ESRCH);
         }
         Ok(Self { tables, pages, io_of })
     }
 
-    fn pt<'a, M: Machine>(&'a self, cx: &Cx<'a, M>) -> Pt<'a, M> {
+    fn pt<'b, M: Machine>(&'b self, cx: &Cx<'b, M>) -> Pt<'b, M> {
         Pt { xen: cx.xen, dom: &self.tables, page_owner: self.pages, io_of: &self.io_of }
     }
 }
@@ -89,7 +120,7 @@ pub fn mmu_update<M: Machine>(
     }
 }
 
-fn batch<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign, ureqs: u64, count: u32, done: &mut u32) -> R<()> {
+fn batch<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign<'_>, ureqs: u64, count: u32, done: &mut u32) -> R<()> {
     let pt = foreign.pt(cx);
     foreign.tables.mm.finish_deferred(cx.xen, foreign.tables.id)?;
     // The table of the last write stays locked for the next one: batches walk tables in order.
@@ -139,7 +170,7 @@ fn one<'a, M: Machine>(pt: &Pt<'a, M>, last: &mut Option<TableLock<'a, M>>, req:
 
 /// Writes the level-1 entry that maps `va`, then flushes as `flags` (`UVMF_*`) say.
 pub fn update_va_mapping<M: Machine>(cx: &mut Cx<'_, M>, va: u64, val: u64, flags: u64) -> HcResult {
-    let foreign = Foreign { tables: cx.dom.clone(), pages: cx.dom.id, io_of: cx.dom.clone() };
+    let foreign = Foreign::own(cx);
     match update_va(cx, &foreign, va, val, flags) {
         Ok(()) => Ok(0),
         Err(Fail::Errno(e)) => Err(e.into()),
@@ -165,7 +196,7 @@ pub fn update_va_mapping_otherdomain<M: Machine>(
     }
 }
 
-fn update_va<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign, va: u64, val: u64, flags: u64) -> R<()> {
+fn update_va<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign<'_>, va: u64, val: u64, flags: u64) -> R<()> {
     let pt = foreign.pt(cx);
     cx.dom.mm.finish_deferred(cx.xen, cx.dom.id)?;
     let root = cx.vcpu.mm.cr3_to_load(cx.vp.kernel_mode);
