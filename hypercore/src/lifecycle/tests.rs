@@ -4,7 +4,7 @@ use crate::frame::FrameRef;
 use crate::ids::{DomId, VcpuId};
 use crate::memory::assign_pages;
 use crate::policy::CpuPolicy;
-use crate::testing::{HostMachine, World};
+use crate::testing::{HostMachine, Scratch, World};
 use crate::xen::Xen;
 use abi::Errno;
 use std::vec::Vec;
@@ -126,4 +126,35 @@ fn numbers_are_not_soon_used_again() {
     assert_eq!(t.free_id(), Some(DomId(4)));
     assert_eq!(t.all().map(|d| d.id.0).collect::<Vec<_>>(), [3]);
     assert_eq!(t.at_or_above(DomId(4)).map(|d| d.id), None);
+}
+
+/// The daemons in dom0 learn of a death, and of the end of a zombie, by this interrupt alone.
+#[test]
+fn dom0_hears_of_death_and_of_the_end() {
+    use abi::event_channel::{EVTCHNOP_BIND_VIRQ, EvtchnBindVirq};
+    let w = World::new(2048, 1);
+    let dom0 = w.domain(0, 1);
+    let mut s = Scratch::new(w.xen);
+    let arg = s.put(&EvtchnBindVirq { virq: abi::xen::VIRQ_DOM_EXC, vcpu: 0, port: 0 });
+    let bound = dom0.call(0, |cx| crate::event::event_channel_op(cx, EVTCHNOP_BIND_VIRQ.into(), arg));
+    assert_eq!(bound, Ok(0));
+    let port = crate::ids::Port(s.get::<EvtchnBindVirq>(arg).port);
+    let heard = || {
+        let yes = crate::event::poll_check(w.xen, &dom0.dom, port).unwrap();
+        crate::event::level2::clear_pending(&w.xen.m, &dom0.dom, port);
+        yes
+    };
+    let dom = make(w.xen, 5);
+    dom.memory.set_max_pages(1);
+    let mfn = assign_pages(w.xen, &dom, 0, u64::MAX, 0).unwrap();
+    let held = w.xen.frames.get(mfn, dom.id).unwrap();
+    assert!(!heard());
+    while !kill(w.xen, &dom) {}
+    assert!(heard());
+    reap(w.xen);
+    assert!(!heard());
+    drop(held);
+    reap(w.xen);
+    assert!(heard());
+    assert!(w.xen.domains.get(DomId(5)).is_none());
 }
