@@ -16,6 +16,8 @@ pub mod shutdown;
 #[cfg(test)]
 mod sim;
 pub mod state;
+#[cfg(test)]
+mod tests;
 pub mod watchdog;
 
 pub use shutdown::{domain_crash, domain_shutdown};

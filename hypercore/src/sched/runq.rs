@@ -266,7 +266,8 @@ impl<T> RunQueue<T> {
         };
         if next != prev {
             self.switch(cpu, prev, next, now);
-            if let (Some(n), Some(w)) = (next, self.first_ready(cpu)) {
+            // `prev` counts as well: its context will have been saved by then.
+            if let (Some(n), Some(w)) = (next, self.first_queued(cpu, true)) {
                 until_ns = now + self.slice(n, self.vtime(n), w);
             }
         }
@@ -347,8 +348,13 @@ impl<T> RunQueue<T> {
     }
 
     fn first_ready(&self, cpu: CpuId) -> Option<Slot> {
-        let ready = |s: &&Slot| self.get(**s).is_some_and(|e| !e.unsaved && e.may_run_on(cpu));
-        self.queue.iter().find(ready).copied()
+        self.first_queued(cpu, false)
+    }
+
+    fn first_queued(&self, cpu: CpuId, unsaved_too: bool) -> Option<Slot> {
+        let fits =
+            |s: &&Slot| self.get(**s).is_some_and(|e| (unsaved_too || !e.unsaved) && e.may_run_on(cpu));
+        self.queue.iter().find(fits).copied()
     }
 
     fn enqueue(&mut self, slot: Slot) {
