@@ -316,21 +316,22 @@ impl CpuPolicy {
         }
     }
 
-    /// The policy as tools exchange it, without the leaves that are zero throughout.
+    /// The policy as tools exchange it: every leaf up to the limits, empty ones too. libxc writes its changed
+    /// copy into a buffer of just as many entries, so none may be left out.
     pub fn leaves(&self) -> Result<Vec<CpuidLeaf>, abi::Errno> {
         let mut out = Vec::new();
         out.try_reserve_exact(MAX_LEAVES as usize).map_err(|_| abi::Errno::ENOMEM)?;
         let mut push = |leaf: u32, subleaf: u32, [a, b, c, d]: Leaf| {
-            if [a, b, c, d] != [0; 4] {
-                out.push(CpuidLeaf { leaf, subleaf, a, b, c, d });
-            }
+            out.push(CpuidLeaf { leaf, subleaf, a, b, c, d });
         };
-        for (i, value) in self.basic.iter().enumerate() {
+        let up_to = |limit: u32, len: usize| (limit as usize).saturating_add(1).min(len);
+        let basic = up_to(self.basic[0][A], BASIC);
+        for (i, value) in self.basic[..basic].iter().enumerate() {
             let lists: &[Leaf] = match i {
                 4 => &self.cache,
-                7 => &self.feat,
+                7 => &self.feat[..up_to(self.feat[0][A], FEAT)],
                 0xb => &self.topo,
-                0xd => &self.xstate,
+                0xd => &self.xstate[..(64 - self.xstates().leading_zeros() as usize).clamp(2, XSTATE)],
                 _ => {
                     push(i as u32, XEN_CPUID_NO_SUBLEAF, *value);
                     continue;
@@ -342,7 +343,8 @@ impl CpuPolicy {
         }
         push(XEN_BASE, XEN_CPUID_NO_SUBLEAF, [self.hv_limit, 0, 0, 0]);
         push(XEN_BASE + 0x100, XEN_CPUID_NO_SUBLEAF, [self.hv2_limit, 0, 0, 0]);
-        for (i, value) in self.extd.iter().enumerate() {
+        let extd = up_to(self.extd[0][A] & 0xffff, EXTD);
+        for (i, value) in self.extd[..extd].iter().enumerate() {
             push(EXTD_BASE + i as u32, XEN_CPUID_NO_SUBLEAF, *value);
         }
         Ok(out)
