@@ -24,6 +24,7 @@ const PRESENT: u64 = 1 << 47;
 const DPL: u64 = 3 << 45;
 const CODE_OR_DATA: u64 = 1 << 44;
 const TYPE: u64 = 0xf << 40;
+const CALL_GATE: u64 = 0xc << 40;
 
 /// Pages of an LDT.
 const LDT_PAGES: usize = 16;
@@ -65,16 +66,18 @@ impl super::VcpuMm {
     }
 }
 
-/// A descriptor as it may stand in a page: EINVAL for system descriptors, and ring 3 forced on the others.
+/// A descriptor as it may stand in a page. Code and data are forced to ring 3; a call gate to ring 0, so that nobody
+/// can call through it. EINVAL for every other system descriptor.
 pub fn check(d: u64) -> Result<u64, Errno> {
     if d & PRESENT == 0 || (d & (CODE_OR_DATA | TYPE) == 0) {
         // Faults when used; type 0 is never valid.
         return Ok(d);
     }
-    if d & CODE_OR_DATA == 0 {
-        return Err(Errno::EINVAL);
+    match (d & CODE_OR_DATA, d & TYPE) {
+        (0, CALL_GATE) => Ok(d & !DPL),
+        (0, _) => Err(Errno::EINVAL),
+        _ => Ok(d | DPL),
     }
-    Ok(d | DPL)
 }
 
 /// Checks a page that nobody else can write, adjusting what it holds. Changes nothing on a refusal.

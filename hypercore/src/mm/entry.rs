@@ -1,10 +1,11 @@
 //! One entry: what it may be, and the references it holds.
 //!
-//! The guest's kernel runs in ring 3 beside its user mode, so present entries get USER; GLOBAL goes, so that a
-//! CR3 load flushes everything a guest mapped.
+//! The guest's kernel runs in ring 3 beside its user mode, so present entries get USER, and level-1 entries that
+//! had it not a mark (bit 52, as guests find it on other hypervisors of this interface); GLOBAL goes, so that a CR3
+//! load flushes everything a guest mapped.
 
 use super::types::{get_table, get_writable, put_table, put_writable};
-use super::{Pt, R};
+use super::{Fail, Pt, R};
 use crate::domain::Domain;
 use crate::frame::record::A;
 use crate::ids::Mfn;
@@ -18,12 +19,18 @@ pub(super) const CACHE_ATTRS: u64 = Pte::PAT | Pte::PCD | Pte::PWT;
 /// What a present entry above level 1 may not have: PV guests map no large pages.
 const UPPER_BAD: u64 = Pte::PSE | Pte::GLOBAL | Pte::PCD | Pte::PWT;
 
+/// Marks a level-1 entry that the guest meant for its kernel only.
+const GUEST_KERNEL: u64 = 1 << 52;
+/// Types of the firmware's memory map that are memory with contents: RAM, ACPI tables, ACPI NVS.
+const E820_MEMORY: [u32; 3] = [1, 3, 4];
+
 /// The form in which a present entry is stored, before its frame is looked at. EINVAL for bits it may not have.
 pub(super) fn adjust(level: u8, pte: Pte) -> Result<Pte, Errno> {
     if level > 1 && pte.0 & UPPER_BAD != 0 {
         return Err(Errno::EINVAL);
     }
-    Ok(pte.with(Pte::USER).without(Pte::GLOBAL))
+    let kernel = if level == 1 && !pte.has(Pte::USER) { GUEST_KERNEL } else { 0 };
+    Ok(pte.with(Pte::USER | kernel).without(Pte::GLOBAL))
 }
 
 /// Takes the references of an entry about to be stored; answers the entry to store.
@@ -43,26 +50,41 @@ pub(super) fn get<M: Machine>(pt: &Pt<'_, M>, level: u8, pte: Pte) -> R<Pte> {
 
 fn get_leaf<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
     let (xen, mfn) = (pt.xen, Mfn(pte.mfn()));
-    let Some(f) = xen.frames.get(mfn, pt.page_owner) else {
-        if !xen.frames.is_reserved(mfn) {
-            return Err(Errno::EINVAL.into());
-        }
-        return if pt.io_of.io.iomem_allowed(mfn) { Ok(pte) } else { Err(Errno::EPERM.into()) };
-    };
+    if xen.frames.is_reserved(mfn) {
+        return get_device(pt, pte);
+    }
+    // Own frames may be named as anybody's device memory; nothing else is the reserved owners'.
+    let owner = if pt.page_owner.is_real() { pt.page_owner } else { pt.dom.id };
+    let f = xen.frames.get(mfn, owner).ok_or(Errno::EBUSY)?;
     let pte = if pte.0 & CACHE_ATTRS != 0 {
         cache_attributes(pt.dom, pte, || xen.frames.mark(&f, A::UNCACHED))
     } else {
         pte
     };
-    if pt.page_owner != pt.dom.id {
+    if owner != pt.dom.id {
         xen.frames.mark(&f, A::FOREIGN);
     }
     if pte.has(Pte::RW) {
-        get_writable(xen, f)?.into_raw();
+        // In use as something else.
+        let busy = |e| if e == Fail::Errno(Errno::EINVAL) { Fail::Errno(Errno::EBUSY) } else { e };
+        get_writable(xen, f).map_err(busy)?.into_raw();
     } else {
         f.into_raw();
     }
     Ok(pte)
+}
+
+/// An entry for what is no domain's memory. EPERM without the right to it, EBUSY for the hypervisor's own memory.
+fn get_device<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
+    let at = pte.mfn() << 12;
+    let kind = pt.xen.host.e820.iter().find(|r| r.0 <= at && at - r.0 < r.1).map(|r| r.2);
+    if !pt.io_of.io.iomem_allowed(Mfn(pte.mfn())) {
+        return Err(if kind == Some(1) { Errno::EBUSY } else { Errno::EPERM }.into());
+    }
+    let cached = pte.0 & CACHE_ATTRS == 0;
+    let memory = kind.is_some_and(|k| E820_MEMORY.contains(&k));
+    // Device registers are never write-back.
+    Ok(if cached && !memory { pte.with(Pte::PCD | Pte::PWT) } else { pte })
 }
 
 /// RAM is write-back for domains that do no I/O of their own; for others it is remembered, and flushed before reuse.

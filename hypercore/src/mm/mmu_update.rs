@@ -61,6 +61,8 @@ impl<'a> Foreign<'a> {
         let (pages, tables) = (arg as u16, (arg >> 16) as u16);
         let tables = match tables {
             0 => Whose::Caller(cx.dom),
+            // The field names no domain by relation.
+            n if n - 1 == DOMID_SELF => return Err(Errno::ESRCH),
             n => Whose::decode(cx, n - 1)?,
         };
         let (pages, io_of) = match DomId(pages) {
@@ -137,15 +139,16 @@ fn batch<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign<'_>, ureqs: u64, count: u
 }
 
 fn one<'a, M: Machine>(pt: &Pt<'a, M>, last: &mut Option<TableLock<'a, M>>, req: &MmuUpdate) -> R<()> {
-    let (cmd, ptr) = (req.ptr & 3, req.ptr & !3);
+    let (cmd, ptr) = (req.ptr & 7, req.ptr & !7);
+    if cmd > MMU_PT_UPDATE_NO_TRANSLATE {
+        return Err(Errno::ENOSYS.into());
+    }
     let mfn = Mfn(ptr >> 12);
     if cmd == MMU_MACHPHYS_UPDATE {
-        let f = pt.xen.frames.get(mfn, pt.page_owner).ok_or(Errno::EINVAL)?;
+        let owner = if pt.page_owner.is_real() { pt.page_owner } else { pt.dom.id };
+        let f = pt.xen.frames.get(mfn, owner).ok_or(Errno::EINVAL)?;
         pt.xen.m.set_m2p(f.mfn(), req.val);
         return Ok(());
-    }
-    if ptr & 7 != 0 {
-        return Err(Errno::EINVAL.into());
     }
     let index = (ptr & 0xfff) as usize / 8;
     let keep_ad = cmd == MMU_PT_UPDATE_PRESERVE_AD;

@@ -27,6 +27,9 @@ pub fn mmuext_op<M: Machine>(
             before = guest::read(&cx.xen.m, pdone)?;
         }
     }
+    if [DOMID_IO, DOMID_XEN].contains(&(foreigndom as u16)) {
+        return Err(Errno::EPERM.into());
+    }
     let whose = cx.domain_for_control(foreigndom as u16)?;
     let mut done = 0;
     let mut result = whose.mm.finish_deferred(cx.xen, whose.id);
@@ -72,8 +75,8 @@ fn one<M: Machine>(cx: &mut Cx<'_, M>, whose: &Domain, op: &MmuextOp) -> R<()> {
         MMUEXT_NEW_USER_BASEPTR => base::new_user_base(cx, mfn),
         MMUEXT_TLB_FLUSH_LOCAL => flush_targets(cx, UVMF_LOCAL, None),
         MMUEXT_INVLPG_LOCAL => flush_targets(cx, UVMF_LOCAL, Some(op.arg1)),
-        MMUEXT_TLB_FLUSH_MULTI => flush_mask(cx, op.arg2, None),
-        MMUEXT_INVLPG_MULTI => flush_mask(cx, op.arg2, Some(op.arg1)),
+        MMUEXT_TLB_FLUSH_MULTI => flush_mask(cx, op.arg2, None).map_err(|_| Errno::EINVAL.into()),
+        MMUEXT_INVLPG_MULTI => flush_mask(cx, op.arg2, Some(op.arg1)).map_err(|_| Errno::EINVAL.into()),
         MMUEXT_TLB_FLUSH_ALL => flush_targets(cx, UVMF_ALL, None),
         MMUEXT_INVLPG_ALL => flush_targets(cx, UVMF_ALL, Some(op.arg1)),
         MMUEXT_FLUSH_CACHE | MMUEXT_FLUSH_CACHE_GLOBAL => {

@@ -65,7 +65,7 @@ fn booted_tables_are_typed_and_counted() {
 fn a_table_is_never_mapped_writable() {
     let k = one();
     for t in k.tables {
-        assert_eq!(k.set_pte(0, k.pte(5), t.0 << 12 | RW), Err(Errno::EINVAL));
+        assert_eq!(k.set_pte(0, k.pte(5), t.0 << 12 | RW), Err(Errno::EBUSY));
     }
     assert_eq!(k.set_pte(0, k.pte(5), k.tables[0].0 << 12 | RO), Ok(0));
     assert_eq!(kind(&k.guest, k.pages[5]), (FrameType::Writable, 0, 1));
@@ -78,7 +78,7 @@ fn a_table_is_never_mapped_writable() {
 fn line_1_only_the_owner_gives_references() {
     let w = World::new(2048, 2);
     let (a, b) = (w.domain(1, 1).boot(8), w.domain(2, 1).boot(8));
-    assert_eq!(a.set_pte(0, a.pte(5), b.pages[3].0 << 12 | RO), Err(Errno::EINVAL));
+    assert_eq!(a.set_pte(0, a.pte(5), b.pages[3].0 << 12 | RO), Err(Errno::EBUSY));
     assert_eq!(a.mmuext(0, MMUEXT_PIN_L1_TABLE, b.pages[3].0, 0, SELF), Err(Errno::EINVAL));
     assert_eq!(a.set_pte(0, b.pte(5), 0), Err(Errno::EINVAL));
     // Not even by naming the owner: that takes privilege.
@@ -193,7 +193,7 @@ fn line_3_a_refused_table_leaves_nothing_behind() {
     for n in [0, 1, 2] {
         k.preempt_every(n);
         let before = kind(g, k.pages[1]);
-        assert_eq!(pin(&k, 2, l2), Err(Errno::EINVAL));
+        assert_eq!(pin(&k, 2, l2), Err(Errno::EBUSY));
         assert_eq!(kind(g, k.pages[1]), before);
         assert_eq!((flags(g, l1).count(), flags(g, l2).count()), (0, 0));
         check(g.xen, "after a refused pin");
@@ -221,7 +221,7 @@ fn line_6_the_old_reference_is_dropped_after_the_new_one_is_there() {
     let k = one();
     let g = &k.guest;
     // Refused: the old entry and its references stand.
-    assert_eq!(k.set_pte(0, k.pte(5), k.tables[1].0 << 12 | RW), Err(Errno::EINVAL));
+    assert_eq!(k.set_pte(0, k.pte(5), k.tables[1].0 << 12 | RW), Err(Errno::EBUSY));
     assert_eq!(kind(g, k.pages[5]), (FrameType::Writable, 1, 2));
     // Replaced: one goes, one comes.
     assert_eq!(k.set_pte(0, k.pte(5), k.pages[6].0 << 12 | RW), Ok(0));
@@ -239,7 +239,7 @@ fn line_7_the_fast_path_widens_nothing() {
     let g = &k.guest;
     let ro = k.tables[0].0 << 12 | RO;
     assert_eq!(k.set_pte(0, k.pte(5), ro), Ok(0));
-    assert_eq!(k.set_pte(0, k.pte(5), ro | Pte::RW), Err(Errno::EINVAL));
+    assert_eq!(k.set_pte(0, k.pte(5), ro | Pte::RW), Err(Errno::EBUSY));
     assert_eq!(k.set_pte(0, k.pte(5), ro | Pte::NX | 1 << 9 | 1 << 57), Ok(0));
     // RW to RO ends the writable count, and only that.
     assert_eq!(k.set_pte(0, k.pte(6), k.pages[6].0 << 12 | RO), Ok(0));
@@ -248,7 +248,10 @@ fn line_7_the_fast_path_widens_nothing() {
     assert_eq!(kind(g, k.pages[6]), (FrameType::Writable, 1, 2));
     // USER is always there, GLOBAL never; large pages and odd caching of tables are refused.
     assert_eq!(k.set_pte(0, k.pte(6), (k.pages[6].0 << 12 | RW | Pte::GLOBAL) & !Pte::USER), Ok(0));
-    assert_eq!(Pte(g.xen.m.debug_load(k.tables[0], 6)).0 & (Pte::USER | Pte::GLOBAL), Pte::USER);
+    assert_eq!(
+        Pte(g.xen.m.debug_load(k.tables[0], 6)).0 & (Pte::USER | Pte::GLOBAL | 1 << 52),
+        Pte::USER | 1 << 52
+    );
     for bad in [Pte::PSE, Pte::GLOBAL, Pte::PCD, Pte::PWT] {
         let slot = k.slot(k.tables[1], 9);
         assert_eq!(k.set_pte(0, slot, k.tables[0].0 << 12 | RW | bad), Err(Errno::EINVAL));
@@ -279,8 +282,8 @@ fn line_9_the_hypervisors_slots_are_its_own() {
     let g = &k.guest;
     let l4 = k.tables[3];
     for slot in [256, 260, 271] {
-        assert_eq!(k.set_pte(0, k.slot(l4, slot), 0), Err(Errno::EPERM));
-        assert_eq!(k.set_pte(0, k.slot(l4, slot), k.tables[2].0 << 12 | RW), Err(Errno::EPERM));
+        assert_eq!(k.set_pte(0, k.slot(l4, slot), 0), Err(Errno::EINVAL));
+        assert_eq!(k.set_pte(0, k.slot(l4, slot), k.tables[2].0 << 12 | RW), Err(Errno::EINVAL));
         assert_eq!(g.xen.m.debug_load(l4, slot), g.xen.host.hv_l4[slot - 256]);
     }
     // What the guest wrote there before is gone after validation, whatever it was.
@@ -313,7 +316,7 @@ fn line_10_handles_into_the_hypervisor_fault() {
         k.hypercall(0, HYPERVISOR_UPDATE_VA_MAPPING, [k.va(5), val, flags, 0, 0, 0]),
         Err(Errno::EFAULT)
     );
-    assert_eq!(k.mmuext(0, MMUEXT_TLB_FLUSH_MULTI, 0, hv, SELF), Err(Errno::EFAULT));
+    assert_eq!(k.mmuext(0, MMUEXT_TLB_FLUSH_MULTI, 0, hv, SELF), Err(Errno::EINVAL));
 }
 
 #[test]
@@ -398,10 +401,12 @@ fn line_17_descriptor_pages_stay_typed_while_loaded() {
     assert_eq!(k.hypercall(0, HYPERVISOR_SET_GDT, [k.va(1), 512, 0, 0, 0, 0]), Ok(0));
     assert_eq!(kind(g, gdt), (FrameType::SegDesc, 1, 2));
     assert_eq!(g.xen.m.debug_load(gdt, 1), code | 3 << 45);
-    assert_eq!(k.set_pte(0, k.pte(8), gdt.0 << 12 | RW), Err(Errno::EINVAL));
+    assert_eq!(k.set_pte(0, k.pte(8), gdt.0 << 12 | RW), Err(Errno::EBUSY));
     check(g.xen, "with a GDT");
-    // A gate is refused, in place and one at a time.
-    let gate = 0x0000_8c00_0008_0000u64;
+    // An interrupt gate is refused, in place and one at a time; a call gate is kept from everybody.
+    let call = 0x0000_ec00_0008_0000u64;
+    assert_eq!(mm::desc::check(call), Ok(call & !(3 << 45)));
+    let gate = 0x0000_ee00_0008_0000u64;
     assert_eq!(
         k.hypercall(0, HYPERVISOR_UPDATE_DESCRIPTOR, [gdt.0 << 12 | 16, gate, 0, 0, 0, 0]),
         Err(Errno::EINVAL)
@@ -419,7 +424,7 @@ fn line_17_descriptor_pages_stay_typed_while_loaded() {
     assert!(g.call(0, |cx| mm::desc::ldt_fault(cx, 8)));
     assert_eq!(kind(g, ldt), (FrameType::SegDesc, 1, 3));
     assert_eq!(g.xen.m.this_cpu().ldt.get(&0), Some(&ldt));
-    assert_eq!(k.set_pte(0, k.pte(9), ldt.0 << 12 | RW), Err(Errno::EINVAL));
+    assert_eq!(k.set_pte(0, k.pte(9), ldt.0 << 12 | RW), Err(Errno::EBUSY));
     assert!(!g.call(0, |cx| mm::desc::ldt_fault(cx, 4096)));
     check(g.xen, "with an LDT");
     assert_eq!(k.mmuext(0, MMUEXT_SET_LDT, 0, 0, SELF), Ok(0));
@@ -499,15 +504,15 @@ fn line_22_foreign_owners_obey_all_of_it() {
     let no_translate = MMU_PT_UPDATE_NO_TRANSLATE;
     // A table of the guest is not writable for dom0 either.
     let bad = (k0.pte(5) | no_translate, k1.tables[0].0 << 12 | RW);
-    assert_eq!(k0.mmu_update(0, &[bad], 1).0, Err(Errno::EINVAL));
+    assert_eq!(k0.mmu_update(0, &[bad], 1).0, Err(Errno::EBUSY));
     let good = (k0.pte(5) | no_translate, k1.pages[3].0 << 12 | RW);
-    assert_eq!(k0.mmu_update(0, &[good, bad, good], 1), (Err(Errno::EINVAL), 1));
+    assert_eq!(k0.mmu_update(0, &[good, bad, good], 1), (Err(Errno::EBUSY), 1));
     assert_eq!(kind(&k1.guest, k1.pages[3]), (FrameType::Writable, 2, 3));
     // While dom0 maps it writable, the guest makes no table of it.
     assert_eq!(k1.set_pte(0, k1.pte(3), 0), Ok(0));
     assert_eq!(k1.mmuext(0, MMUEXT_PIN_L1_TABLE, k1.pages[3].0, 0, SELF), Err(Errno::EINVAL));
     // Frames of the caller are not the foreign domain's.
-    assert_eq!(k0.mmu_update(0, &[(k0.pte(6), k0.pages[4].0 << 12 | RO)], 1).0, Err(Errno::EINVAL));
+    assert_eq!(k0.mmu_update(0, &[(k0.pte(6), k0.pages[4].0 << 12 | RO)], 1).0, Err(Errno::EBUSY));
     // update_va_mapping_otherdomain maps and unmaps the same way.
     let val = k1.pages[4].0 << 12 | RO;
     let nr = HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN;
@@ -566,7 +571,7 @@ fn batches_commit_a_prefix_and_continue() {
     assert_eq!(kind(&k.guest, k.pages[2]).2, 102);
     let mut broken = reqs.clone();
     broken[60].1 = k.tables[0].0 << 12 | RW;
-    assert_eq!(k.mmu_update(0, &broken, SELF), (Err(Errno::EINVAL), 60));
+    assert_eq!(k.mmu_update(0, &broken, SELF), (Err(Errno::EBUSY), 60));
     check(k.guest.xen, "after batches");
 }
 

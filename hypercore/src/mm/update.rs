@@ -30,7 +30,7 @@ pub fn set_entry<M: Machine>(
 ) -> R<()> {
     let level = lock.level();
     if hv_slot(level, index) {
-        return Err(Errno::EPERM.into());
+        return Err(Errno::EINVAL.into());
     }
     let old = lock.load(index);
     let adjusted = if new.present() { entry::adjust(level, new)? } else { new };
