@@ -142,7 +142,26 @@ pub fn wait_gone(dom0: &mut Session) -> Result<()> {
     Ok(())
 }
 
+/// Has the hypervisor recount every reference to every frame and compare with what it has stored. Other
+/// hypervisors have no such key.
+pub fn audit(dom0: &mut Session, when: &str) -> Result<()> {
+    if !dom0.must("xl info xen_extra", STEP)?.contains("xenolith") {
+        return Ok(());
+    }
+    let text = dom0.must(
+        "xl dmesg -c >/dev/null; xl debug-keys A; \
+         for i in $(seq 120); do xl dmesg | grep -q Audit: && break; sleep 1; done; xl dmesg | grep -A9 Audit:",
+        STEP,
+    )?;
+    if !text.contains("stored and recounted are equal") {
+        bail!("the audit {when} found:\n{text}");
+    }
+    say(dom0, &format!("audit {when}: {}", last(&text).trim_start_matches("(XEN) ")));
+    Ok(())
+}
+
 fn check(mut dom0: Session) -> Result<()> {
+    audit(&mut dom0, "at boot")?;
     warm_up(&mut dom0)?;
     let before = memory(&mut dom0)?;
     say(
@@ -167,6 +186,7 @@ fn check(mut dom0: Session) -> Result<()> {
     println!("demo:          {}", last(&dom0.must(&format!("net-check {sum}"), STEP)?));
     dom0.send("\x1d")?;
     dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+    audit(&mut dom0, "with a guest running")?;
     let list = dom0.must("xl list", STEP)?;
     if !list.contains("guest") {
         bail!("xl list does not show the guest:\n{list}");
@@ -182,6 +202,7 @@ fn check(mut dom0: Session) -> Result<()> {
     if after != before {
         bail!("memory did not come back: before {before:?}, after {after:?}");
     }
+    audit(&mut dom0, "after it is gone")?;
     dom0.send("poweroff\n")?;
     dom0.wait_exit(BOOT)?;
     Ok(())

@@ -114,6 +114,10 @@ impl Cpus for Bare {
     fn tsc(&self) -> u64 {
         crate::cpu::instr::rdtsc()
     }
+    fn tsc_and_now(&self) -> (u64, u64) {
+        let tsc = crate::cpu::instr::rdtsc();
+        (tsc, crate::time::tsc_to_ns(tsc))
+    }
     fn set_timer(&self, deadline_ns: u64) {
         crate::time::set_timer((deadline_ns != u64::MAX).then_some(deadline_ns));
     }
