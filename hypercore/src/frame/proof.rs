@@ -46,10 +46,6 @@ impl WritableRef {
         core::mem::forget(self);
         mfn
     }
-    /// Adopts counts recorded elsewhere; the inverse of [`Self::into_raw`].
-    pub(crate) fn adopt(table: &'static FrameTable, mfn: Mfn) -> Self {
-        Self(table.adopt(mfn))
-    }
 }
 
 impl Drop for WritableRef {

@@ -19,8 +19,8 @@ pub struct TlbStamps {
     root: [AtomicU64; MAX_CPUS],
 }
 
-/// The tick a flush that is about to start will count as.
-#[derive(Clone, Copy, Debug)]
+/// A moment of the clock: what a flush about to start will count as, or when a use ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(u64);
 
 impl Default for TlbStamps {
@@ -75,7 +75,12 @@ impl TlbStamps {
 
     /// Flushes those of `cpus` that may still cache translations of a frame stamped `stamp`.
     pub fn settle(&self, m: &impl Cpus, cpus: &CpuMask, stamp: u32) {
-        let stale = self.stale(cpus, stamp);
+        self.settle_since(m, cpus, self.meant(stamp));
+    }
+
+    /// As [`Self::settle`] for frames of which the latest use ended at `since`.
+    pub fn settle_since(&self, m: &impl Cpus, cpus: &CpuMask, since: Tick) {
+        let stale = self.stale_since(cpus, since);
         if !stale.is_empty() {
             let t = self.shoot();
             m.flush(&stale, Flush::Tlb);
@@ -83,18 +88,23 @@ impl TlbStamps {
         }
     }
 
+    /// The latest tick that `stamp` can mean.
+    #[inline]
+    pub fn meant(&self, stamp: u32) -> Tick {
+        let now = self.clock.load(SeqCst);
+        let tick = now & !0xffff_ffff | u64::from(stamp);
+        Tick(if tick > now { tick.wrapping_sub(1 << 32) } else { tick })
+    }
+
     /// Which of `cpus` may still cache translations of a frame stamped `stamp`.
     pub fn stale(&self, cpus: &CpuMask, stamp: u32) -> CpuMask {
-        let now = self.clock.load(SeqCst);
-        let mut tick = now & !0xffff_ffff | u64::from(stamp);
-        if tick > now {
-            tick = tick.wrapping_sub(1 << 32);
-        }
+        self.stale_since(cpus, self.meant(stamp))
+    }
+
+    fn stale_since(&self, cpus: &CpuMask, since: Tick) -> CpuMask {
         let mut m = CpuMask::EMPTY;
-        for c in cpus.iter() {
-            if self.flushed[c.0 as usize].load(SeqCst) <= tick {
-                m.insert(c);
-            }
+        for c in cpus.iter().filter(|c| self.flushed[c.0 as usize].load(SeqCst) <= since.0) {
+            m.insert(c);
         }
         m
     }

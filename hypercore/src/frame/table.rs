@@ -122,23 +122,15 @@ impl FrameTable {
     /// Flushes every CPU that may still cache translations (or uncached lines) of `count` frames fresh from the
     /// allocator. Call it before scrubbing and [`Self::assign`].
     pub fn settle_free(&self, m: &impl Cpus, start: Mfn, count: u64) {
-        let mut newest: Option<(CpuMask, u32)> = None;
-        // Neighbours mostly lost their last users together.
-        let mut looked_at = None;
+        let mut newest = None;
         let mut uncached = false;
         for mfn in start.0..start.0.saturating_add(count) {
             let Some((a, b)) = self.peek(Mfn(mfn)) else { break };
             uncached |= a.has(A::UNCACHED);
-            if looked_at.replace(b.union()) == Some(b.union()) {
-                continue;
-            }
-            let stale = self.tlb.stale(&CpuMask::ALL, b.union());
-            if newest.is_none_or(|(s, _)| stale.count() > s.count()) && !stale.is_empty() {
-                newest = Some((stale, b.union()));
-            }
+            newest = newest.max(Some(self.tlb.meant(b.union())));
         }
-        if let Some((_, stamp)) = newest {
-            self.tlb.settle(m, &CpuMask::ALL, stamp);
+        if let Some(newest) = newest {
+            self.tlb.settle_since(m, &CpuMask::ALL, newest);
         }
         if uncached {
             m.flush(&CpuMask::ALL, Flush::Cache);

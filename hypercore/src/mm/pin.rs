@@ -23,6 +23,11 @@ pub fn pin<M: Machine>(pt: &Pt<'_, M>, mfn: Mfn, level: u8) -> R<()> {
         return Err(Errno::EINVAL.into());
     }
     f.into_raw();
+    if !pt.dom.is_alive() {
+        // Teardown may have passed the frame already.
+        unpin(pt.xen, pt.dom.id, mfn)?;
+        return Err(Errno::EINVAL.into());
+    }
     Ok(())
 }
 

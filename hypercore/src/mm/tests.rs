@@ -622,7 +622,7 @@ fn pages_are_cleared_and_copied_if_writable() {
 #[test]
 fn random_sequences_keep_the_books() {
     for seed in [1, 0xdead_beef, 0x1234_5678_9abc] {
-        let stats = crate::testing::fuzz::run(seed, 6_000, 1);
+        let stats = crate::testing::fuzz::run(seed, 3_000, 1);
         // The run is worth something only if much of it succeeds.
         for (kind, (tried, ok)) in crate::testing::fuzz::KINDS.iter().zip(stats) {
             assert!(tried > 0 && ok > 0, "{kind}: {ok} of {tried} succeeded");
@@ -635,7 +635,7 @@ fn cpus_at_work_at_once_keep_the_books() {
     use crate::testing::fuzz::{Fuzz, Source};
     let mut f = Fuzz::new(Source::Seed(7));
     let mut acted = 0;
-    for round in 0..60u64 {
+    for round in 0..25u64 {
         // Two vCPUs of one domain, and dom0, which maps its frames.
         let drivers = [
             f.share(round * 3 + 1, 1, 0, 0),
@@ -654,5 +654,5 @@ fn cpus_at_work_at_once_keep_the_books() {
         f.check();
         f.restart(Source::Seed(round | 1));
     }
-    assert!(acted > 5_000, "{acted}");
+    assert!(acted > 2_000, "{acted}");
 }

@@ -14,7 +14,6 @@ use crate::machine::Frames;
 use crate::mm::{self, Fail};
 use crate::{event, grant};
 use abi::xen::*;
-use core::sync::atomic::Ordering::*;
 use std::vec::Vec;
 use x86::pte::Pte;
 
@@ -359,7 +358,7 @@ impl Fuzz {
                 Some(written && k.hypercall(v, HYPERVISOR_SET_GDT, [BASE, entries, 0, 0, 0, 0]).is_ok())
             }
             1 => {
-                let at = self.frame(who)?.0 << 12 | self.index()? as u64 * 8;
+                let at = (self.frame(who)?.0 << 12) | (self.index()? as u64 * 8);
                 let desc = self.source.next()?;
                 Some(
                     self.guests[who]
@@ -440,7 +439,7 @@ impl Fuzz {
             *w = match self.below(6)? {
                 0 => self.frame(who)?.0,
                 1 => self.below(4)?,
-                2 => BASE + self.below(4096)? & !7,
+                2 => (BASE + self.below(4096)?) & !7,
                 3 => self.domid(who)?,
                 4 => 1 << self.below(64)?,
                 _ => self.source.next()?,

@@ -88,7 +88,7 @@ impl Kernel {
 
     /// Machine address of entry `index` of a table.
     pub fn slot(&self, table: Mfn, index: usize) -> u64 {
-        table.0 << 12 | index as u64 * 8
+        (table.0 << 12) | (index as u64 * 8)
     }
 
     /// Machine address of the level-1 entry of page `i`.

@@ -175,7 +175,7 @@ impl HostMachine {
         let mut i = 0;
         while i < src.len() {
             let at = offset + i;
-            if at % 8 == 0 && src.len() - i >= 8 {
+            if at.is_multiple_of(8) && src.len() - i >= 8 {
                 let mut word = [0; 8];
                 word.copy_from_slice(&src[i..i + 8]);
                 w[at / 8].store(u64::from_le_bytes(word), SeqCst);
@@ -203,15 +203,15 @@ impl HostMachine {
 
 impl Frames for HostMachine {
     fn load(&self, f: &impl CanRead, offset: usize) -> u64 {
-        assert!(offset % 8 == 0);
+        assert!(offset.is_multiple_of(8));
         self.words(f.mfn())[offset / 8].load(SeqCst)
     }
     fn store(&self, f: &impl CanWrite, offset: usize, value: u64) {
-        assert!(offset % 8 == 0);
+        assert!(offset.is_multiple_of(8));
         self.words(f.mfn())[offset / 8].store(value, SeqCst);
     }
     fn compare_exchange(&self, f: &impl CanWrite, offset: usize, old: u64, new: u64) -> Result<u64, u64> {
-        assert!(offset % 8 == 0);
+        assert!(offset.is_multiple_of(8));
         self.words(f.mfn())[offset / 8].compare_exchange(old, new, SeqCst, SeqCst)
     }
     fn read(&self, f: &impl CanRead, offset: usize, dst: &mut [u8]) {

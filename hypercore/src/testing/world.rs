@@ -51,7 +51,7 @@ impl World {
             xcr0_mask: 3,
             xsave_size: 576,
             policies: SystemPolicies::new(|_, _| Default::default(), &Capabilities::default()),
-            hv_l4: core::array::from_fn(|i| 0x1000 * (i as u64 + 1) | 0x8000_0000_0000_0003),
+            hv_l4: core::array::from_fn(|i| (0x1000 * (i as u64 + 1)) | 0x8000_0000_0000_0003),
         };
         let xen = Box::leak(Box::new(Xen {
             m: HostMachine::new(table, cpus),
