@@ -61,6 +61,8 @@ fn single<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult 
         HYPERVISOR_CALLBACK_OP => calls::traps::callback_op(cx, a0 as u32, a1),
         HYPERVISOR_EVENT_CHANNEL_OP => crate::event::event_channel_op(cx, a0, a1),
         HYPERVISOR_PHYSDEV_OP => crate::io::physdev::physdev_op(cx, a0 as u32, a1),
+        HYPERVISOR_XENOPROF_OP => calls::small::xenoprof_op(cx),
+        HYPERVISOR_HVM_OP => calls::small::hvm_op(cx, a0 as u32, a1),
         HYPERVISOR_SYSCTL => crate::sysctl::sysctl(cx, a0),
         HYPERVISOR_DOMCTL => crate::domctl::domctl(cx, a0),
         HYPERVISOR_XENPMU_OP => calls::small::xenpmu_op(cx),

@@ -4,6 +4,7 @@ use crate::guest;
 use crate::machine::Machine;
 use crate::xen::{Cx, HcResult};
 use abi::Errno;
+use abi::hvm_op::{HVMOP_GET_PARAM, HVMOP_SET_PARAM, HvmParam};
 use abi::physdev::*;
 use abi::xen::*;
 use core::mem::offset_of;
@@ -42,6 +43,23 @@ pub fn physdev_op_compat<M: Machine>(cx: &mut Cx<'_, M>, op: u64) -> HcResult {
         | PHYSDEVOP_APIC_WRITE => crate::io::physdev::physdev_op(cx, cmd, arg),
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// `hvm_op(cmd, arg)`: there are no HVM guests, and a PV one has no parameters (EINVAL).
+pub fn hvm_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResult {
+    match cmd {
+        HVMOP_SET_PARAM | HVMOP_GET_PARAM => {
+            let p: HvmParam = guest::read(&cx.xen.m, arg)?;
+            cx.domain(p.domid)?;
+            Err(Errno::EINVAL.into())
+        }
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// `xenoprof_op`: no counters to profile with.
+pub fn xenoprof_op<M: Machine>(_cx: &mut Cx<'_, M>) -> HcResult {
+    Err(Errno::ENODEV.into())
 }
 
 /// `xenpmu_op`: performance counters are not virtualised, as where `vpmu` is off.

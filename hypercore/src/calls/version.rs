@@ -8,6 +8,8 @@ use abi::Errno;
 use abi::arch_x86::HYPERVISOR_VIRT_START;
 use abi::features::*;
 use abi::version::*;
+use abi::xen::VMASST_TYPE_PAE_EXTENDED_CR3;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// The version of the interfaces, which tools choose their libraries by.
 const MAJOR: u64 = 4;
@@ -18,6 +20,8 @@ pub const EXTRA_VERSION: &str = ".0-xenolith";
 const CAPABILITIES: &str = "xen-3.0-x86_64 ";
 const CHANGESET: &str = concat!("xenolith ", env!("CARGO_PKG_VERSION"));
 const COMPILER: &str = "rustc";
+/// A build is the same whenever it is made: instead of a date, its version.
+const COMPILE_DATE: &str = concat!("version ", env!("CARGO_PKG_VERSION"));
 /// For what an unprivileged domain may not read.
 const DENIED: &str = "<denied>";
 
@@ -46,8 +50,8 @@ pub fn xen_version<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResu
             let info = CompileInfo {
                 compiler: field(COMPILER),
                 compile_by: field("xenolith"),
-                compile_domain: field(""),
-                compile_date: field(""),
+                compile_domain: field("xenolith"),
+                compile_date: field(COMPILE_DATE),
             };
             guest::write(m, arg, &info)?;
         }
@@ -62,7 +66,9 @@ pub fn xen_version<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResu
                 return Err(Errno::EINVAL.into());
             }
             let dom0 = if cx.dom.id == DomId::DOM0 { 1 << XENFEAT_DOM0 } else { 0 };
-            f.submap = PV_FEATURES | dom0;
+            // Meaningless to 64-bit guests, but told to those that asked for it.
+            let pae = cx.dom.vm_assist.load(Relaxed) >> VMASST_TYPE_PAE_EXTENDED_CR3 & 1;
+            f.submap = PV_FEATURES | dom0 | pae << XENFEAT_PAE_PGDIR_ABOVE_4GB;
             guest::write(m, arg, &f)?;
         }
         XENVER_PAGESIZE if arg == 0 => return Ok(4096),

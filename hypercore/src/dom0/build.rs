@@ -111,6 +111,7 @@ pub fn build<M: Machine>(xen: &'static Xen<M>, spec: &Dom0<'_>) -> Result<Arc<Do
     for table in &plan.tables {
         write_table(xen, &plan, &memory, table).map_err(refused("writing dom0's page tables"))?;
     }
+    crate::time::update_wallclock(xen, &dom);
     start_vcpu(xen, &dom, &plan, &memory)?;
     Ok(dom)
 }

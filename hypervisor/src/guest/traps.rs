@@ -35,7 +35,8 @@ pub fn system_call(regs: &mut GuestRegs) {
 }
 
 fn hypercall(cx: &mut Cx<'_, Bare>) {
-    let nr = cx.regs.rax as u32;
+    // A number is 64 bits wide: high bits make it an unknown one.
+    let nr = u32::try_from(cx.regs.rax).unwrap_or(u32::MAX);
     if nr == HYPERVISOR_IRET {
         if let Err(e) = iret(cx) {
             super::report::guest_state(cx);
