@@ -4,7 +4,7 @@
 //! once, validate the copy, use only the copy.
 
 use crate::machine::{GuestFault, GuestVa};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The hypervisor's area of every address space: L4 slots 256..=271.
 pub const HYPERVISOR_VIRT_START: u64 = 0xffff_8000_0000_0000;

@@ -29,7 +29,7 @@ use crate::boot::cmdline::Dom0Mem;
 use crate::domain::{Domain, NewDomain};
 use crate::ids::{DomId, Pfn, VcpuId};
 use crate::lifecycle;
-use crate::machine::{Frames, Machine};
+use crate::machine::Machine;
 use crate::mm;
 use crate::xen::Xen;
 

@@ -338,8 +338,7 @@ fn a_context_comes_back_as_it_was_given() {
     let at = b.s.room(size_of::<VcpuGuestContext>());
     let arg = DomctlVcpucontext { vcpu: 0, ctxt: GuestHandle::new(at), ..Default::default() };
     assert_eq!(errno(b.call(XEN_DOMCTL_GETVCPUCONTEXT, id, &arg)), Errno::ENODATA);
-    let mut c = VcpuGuestContext::default();
-    c.flags = VGCF_IN_KERNEL | VGCF_ONLINE;
+    let mut c = VcpuGuestContext { flags: VGCF_IN_KERNEL | VGCF_ONLINE, ..Default::default() };
     c.user_regs.rip = 0xffff_ffff_8100_0000;
     c.user_regs.rsi = 0x1234;
     c.ctrlreg[3] = l4.0 << 12;

@@ -8,7 +8,7 @@ use super::msi::{self, MsiKind};
 use super::pci::Bdf;
 use crate::domain::Domain;
 use crate::ids::{CpuId, DomId, Irq, Port, VcpuId};
-use crate::machine::{Cpus, Devices, Machine};
+use crate::machine::Machine;
 use crate::sync::Mutex;
 use crate::xen::Xen;
 use abi::Errno;

@@ -3,7 +3,7 @@
 
 use super::pci::{Bdf, CAP_MSI, CAP_MSIX, cfg_read, cfg_write, find_capability, memory_bar};
 use crate::ids::Irq;
-use crate::machine::{Devices, Machine};
+use crate::machine::Machine;
 use crate::xen::Xen;
 use abi::Errno;
 

@@ -1,6 +1,6 @@
 //! PCI configuration space, shared by dom0 and the hypervisor.
 
-use crate::machine::{Devices, Machine};
+use crate::machine::Machine;
 use crate::xen::Xen;
 
 /// Segment, bus, device and function.

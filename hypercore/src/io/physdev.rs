@@ -5,7 +5,7 @@ use super::msi;
 use super::pci::Bdf;
 use crate::guest;
 use crate::ids::Irq;
-use crate::machine::{Devices, Machine, Polarity, Trigger};
+use crate::machine::{Machine, Polarity, Trigger};
 use crate::xen::{Cx, HcResult};
 use abi::Errno;
 use abi::physdev::*;

@@ -6,7 +6,7 @@
 
 use super::pci::{Bdf, cfg_read, cfg_write};
 use crate::domain::Domain;
-use crate::machine::{Devices, Machine};
+use crate::machine::Machine;
 use crate::xen::Xen;
 use core::sync::atomic::Ordering::*;
 

@@ -224,7 +224,7 @@ fn exchange_trades_scattered_frames_for_a_low_block() {
     let ex: MemoryExchange = b.s.get(arg);
     assert_eq!(ex.nr_exchanged, 8);
     let block = b.s.list::<u64>(out, 1)[0];
-    assert!(block % 8 == 0 && block + 8 <= 1 << 10);
+    assert!(block.is_multiple_of(8) && block + 8 <= 1 << 10);
     let xen = b.dom0.xen;
     assert_eq!((b.owned(), b.free()), (8, before));
     assert_eq!(xen.m.get_m2p(Mfn(block + 3)), 0x4003);

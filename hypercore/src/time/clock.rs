@@ -154,7 +154,7 @@ mod tests {
             assert!(s.mul >= 1 << 31);
             let ticks = u64::from(khz) * 1000 * 3600;
             let ns = s.ns(ticks);
-            let hour = 3600_000_000_000u64;
+            let hour = 3_600_000_000_000u64;
             // Within a microsecond an hour.
             assert!(hour.abs_diff(ns) < 2000, "{khz} kHz: {ns}");
         }

@@ -6,7 +6,7 @@
 
 use super::{Callback, TrapEntry, rflags};
 use crate::guest;
-use crate::machine::{GuestVa, Machine};
+use crate::machine::Machine;
 use crate::xen::Cx;
 
 /// The ABI's flat ring-3 selectors (arch-x86/xen-x86_64.h).
