@@ -14,8 +14,6 @@
 pub const FIRST_SLOT: usize = 256;
 /// Last PML4 slot that belongs to the hypervisor.
 pub const LAST_SLOT: usize = 271;
-/// First address of the hypervisor's area.
-pub const HYPERVISOR_START: u64 = 0xffff_8000_0000_0000;
 /// First address after the hypervisor's area.
 pub const HYPERVISOR_END: u64 = 0xffff_8800_0000_0000;
 

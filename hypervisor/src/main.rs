@@ -2,7 +2,7 @@
 //!
 //! Boot ([`boot`]) brings up memory ([`mm`]), processors ([`cpu`], [`percpu`], [`smp`]), exceptions and
 //! interrupts ([`trap`], [`apic`], [`irq`]), clocks ([`time`]) and the console ([`console`]), then calls
-//! [`hooks::main`]. Interrupts are off in here but while idle ([`cpu::idle_once`]).
+//! [`hooks::main`]. Interrupts are off in here but while idle ([`guest::idle`]).
 #![no_std]
 #![no_main]
 

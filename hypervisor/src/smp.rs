@@ -1,10 +1,8 @@
-//! The other processors: their start, and calls on all of them.
+//! The other processors: their start.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hypercore::boot::acpi::{Cpu, Tables};
-use hypercore::cpumask::CpuMask;
-use hypercore::ids::CpuId;
 
 use crate::boot::trampoline;
 use crate::cpu::gdt::GdtPage;
@@ -12,8 +10,6 @@ use crate::cpu::{self, features, gdt, idt};
 use crate::layout::{MAX_CPUS, PAGE};
 use crate::mm::{paging, percpu_map, phys_to_virt, take_pages};
 use crate::percpu::{self, PerCpu};
-use crate::sync::Mutex;
-use crate::trap::vector;
 use crate::{apic, hooks, time};
 
 /// How long a CPU may take to start.
@@ -163,68 +159,4 @@ fn warp_test() {
             time::note_warp(last - now);
         }
     }
-}
-
-// ---- calls ----
-
-/// All CPUs that run.
-pub fn online() -> CpuMask {
-    let mut mask = CpuMask::EMPTY;
-    for cpu in 0..percpu::count() {
-        if percpu::shared(cpu).is_some_and(|s| s.online.load(Ordering::Acquire)) {
-            mask.insert(CpuId(cpu));
-        }
-    }
-    mask
-}
-
-static CALL_LOCK: Mutex<()> = Mutex::new(());
-static CALL_FUNCTION: AtomicUsize = AtomicUsize::new(0);
-static CALL_ARGUMENT: AtomicUsize = AtomicUsize::new(0);
-static CALL_PENDING: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
-
-/// Runs `function(argument)` on every running CPU of `targets` and waits until all have; on this one too, if it is
-/// among them. Not from NMI, and not with a lock held that the function takes.
-pub fn call(targets: &CpuMask, function: fn(usize), argument: usize) {
-    let own = CpuId(percpu::this().id);
-    let mut others = targets.and(&online());
-    others.remove(own);
-    if !others.is_empty() {
-        let _lock = CALL_LOCK.lock();
-        CALL_FUNCTION.store(function as usize, Ordering::Relaxed);
-        CALL_ARGUMENT.store(argument, Ordering::Relaxed);
-        for cpu in others.iter() {
-            CALL_PENDING[cpu.0 as usize / 64].fetch_or(1 << (cpu.0 % 64), Ordering::Release);
-        }
-        for cpu in others.iter() {
-            apic::send_ipi(cpu.0, vector::CALL);
-        }
-        while CALL_PENDING.iter().any(|p| p.load(Ordering::Acquire) != 0) {
-            cpu::relax();
-        }
-    }
-    if targets.contains(own) {
-        function(argument);
-    }
-}
-
-/// Does what another CPU's [`call`] wants of this one, if anything.
-#[inline]
-pub fn serve_call() {
-    let own = percpu::this().id;
-    let (word, bit) = (&CALL_PENDING[own as usize / 64], 1u64 << (own % 64));
-    if word.load(Ordering::Acquire) & bit == 0 {
-        return;
-    }
-    let (function, argument) = (CALL_FUNCTION.load(Ordering::Relaxed), CALL_ARGUMENT.load(Ordering::Relaxed));
-    // SAFETY: `call` stored a `fn(usize)` there before it set this CPU's bit, and changes it only once all bits are
-    // clear.
-    let function = unsafe { core::mem::transmute::<usize, fn(usize)>(function) };
-    function(argument);
-    word.fetch_and(!bit, Ordering::Release);
-}
-
-/// Makes `cpu` leave idle or the guest and look for work.
-pub fn wake(cpu: u32) {
-    apic::send_ipi(cpu, vector::WAKE);
 }

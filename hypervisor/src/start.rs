@@ -1,5 +1,6 @@
 //! From a running platform to a running dom0: the global state, dom0 itself, all CPUs into the guest loop.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -85,12 +86,8 @@ fn make(info: &BootInfo) -> Xen<Bare> {
     let max_mfn = mm::max_mfn();
     let owned = leak(OWNED_LEN, || AtomicU32::new(0));
     let alloc = FrameAllocator::new(max_mfn);
-    let frames: &'static [FrameTable] = {
-        let mut v = Vec::new();
-        v.push(FrameTable::new(mm::tables::frame_records(), owned, alloc));
-        v.leak()
-    };
-    let frames = &frames[0];
+    let frames: &'static FrameTable =
+        Box::leak(Box::new(FrameTable::new(mm::tables::frame_records(), owned, alloc)));
     let cpus = percpu::count();
     let f = features::get();
     let can = Capabilities {

@@ -172,7 +172,7 @@ pub fn send_ipi(cpu: u32, vector: u8) {
 }
 
 /// Raises NMI on CPU `cpu`.
-pub fn send_nmi(cpu: u32) {
+fn send_nmi(cpu: u32) {
     if let Some(target) = percpu::shared(cpu) {
         command(target.apic_id.load(Ordering::Relaxed), DELIVERY_NMI | LEVEL_ASSERT);
     }

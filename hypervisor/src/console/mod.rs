@@ -170,7 +170,7 @@ pub fn guest_write(domain: u16, text: &[u8]) {
             guest_line(domain, line);
             line.clear();
         }
-        if b >= b' ' && b < 0x7f || b == b'\t' {
+        if (b' '..0x7f).contains(&b) || b == b'\t' {
             line.push(char::from(b));
         }
     }

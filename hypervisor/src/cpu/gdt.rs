@@ -15,12 +15,6 @@ pub const RESERVED_PAGE: u64 = 14;
 pub const RING0_CS: u16 = 0xe008;
 /// Ring 0 data.
 pub const RING0_DS: u16 = 0xe010;
-/// Ring 3 32-bit code.
-pub const RING3_CS32: u16 = 0xe023;
-/// Ring 3 data and stack.
-pub const RING3_DS: u16 = 0xe02b;
-/// Ring 3 64-bit code.
-pub const RING3_CS64: u16 = 0xe033;
 /// Task state segment (two slots).
 pub const TSS: u16 = 0xe040;
 /// LDT (two slots).

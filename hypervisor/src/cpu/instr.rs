@@ -63,7 +63,7 @@ pub unsafe fn wrmsr(msr: u32, value: u64) {
 }
 
 macro_rules! control_register {
-    ($read:ident, $write:ident, $name:literal) => {
+    ($read:ident, $name:literal) => {
         #[doc = concat!("Reads ", $name, ".")]
         #[inline]
         pub fn $read() -> u64 {
@@ -72,6 +72,9 @@ macro_rules! control_register {
             unsafe { asm!(concat!("mov {}, ", $name), out(reg) value, options(nomem, nostack, preserves_flags)) }
             value
         }
+    };
+    ($read:ident, $write:ident, $name:literal) => {
+        control_register!($read, $name);
 
         #[doc = concat!("Writes ", $name, ".")]
         ///
@@ -86,7 +89,7 @@ macro_rules! control_register {
 }
 
 control_register!(read_cr0, write_cr0, "cr0");
-control_register!(read_cr2, write_cr2, "cr2");
+control_register!(read_cr2, "cr2");
 control_register!(read_cr3, write_cr3, "cr3");
 control_register!(read_cr4, write_cr4, "cr4");
 

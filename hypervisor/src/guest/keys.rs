@@ -66,14 +66,14 @@ fn domains() {
 fn events() {
     for d in all() {
         always(format_args!("Event channel information for domain {}:", d.id.0));
-        hypercore::event::dump(xen(), &d, |line| always(line));
+        hypercore::event::dump(xen(), &d, always);
     }
 }
 
 fn grants() {
     for d in all() {
         always(format_args!("Grant table of domain {}:", d.id.0));
-        hypercore::grant::dump(&d, |line| always(line));
+        hypercore::grant::dump(&d, always);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Privileged instructions of guests: what `hypercore::emulate` needs, from the vCPU and this CPU.
 
-use abi::Errno;
 use hypercore::dom0::hypercall_page;
 use hypercore::emulate::decode::Segment;
 use hypercore::emulate::privileged::{self, Outcome, PrivOps, Stop};

@@ -1,7 +1,6 @@
 //! The heap: an allocator behind a lock, which takes more pages when it runs short.
 //!
-//! Running out is ordinary: fallible containers see it as an error. Whoever must allocate infallibly asks
-//! [`reserve`] first.
+//! Running out is ordinary: fallible containers see it as an error.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
@@ -64,9 +63,4 @@ pub fn available() -> usize {
 /// Bytes in use.
 pub fn used() -> usize {
     HEAP.0.lock().get_counters().allocated_bytes
-}
-
-/// Makes sure that about `bytes` are free; `false`: they are not to be had.
-pub fn reserve(bytes: usize) -> bool {
-    available() >= bytes || grow(bytes)
 }

@@ -129,8 +129,3 @@ pub fn hand_over(source: PageSource) -> Ranges {
     SOURCE.call_once(|| source);
     free
 }
-
-/// Free RAM in bytes before [`hand_over`].
-pub fn free_bytes() -> u64 {
-    FREE.lock().total()
-}

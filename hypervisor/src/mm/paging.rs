@@ -10,7 +10,7 @@ use hypercore::boot::ranges::RangeSet;
 
 use crate::boot::entry::BOOT_PML4;
 use crate::cpu::features;
-use crate::cpu::instr::{invlpg, write_cr3};
+use crate::cpu::instr::write_cr3;
 use crate::layout::{
     DIRECT_MAP, FIRST_SLOT, IMAGE_OFFSET, LAST_SLOT, M2P_GUEST, MMIO_BASE, PAGE, PERCPU_BASE,
 };
@@ -144,17 +144,6 @@ pub fn map(mut va: u64, mut phys: u64, len: u64, flags: u64) -> Result<(), NoMem
 pub fn share_table(va: u64, table: u64) -> Result<(), NoMemory> {
     set(table_for(va, 2)?, index(va, 2), table | PRESENT | WRITE | ACCESSED);
     Ok(())
-}
-
-/// Takes the 4 KiB pages of `len` bytes at `va` out of the address space, on this CPU at once; other CPUs must
-/// not have used them.
-pub fn unmap(va: u64, len: u64) {
-    for va in (va..va + len).step_by(PAGE as usize) {
-        if let Ok(table) = table_for(va, 1) {
-            set(table, index(va, 1), 0);
-            invlpg(va);
-        }
-    }
 }
 
 /// The table of `level` (1 to 3) that translates `va`, made if need be; its physical address.

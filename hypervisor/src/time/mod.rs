@@ -85,11 +85,6 @@ pub fn wall_at_boot_ns() -> i64 {
     WALL_AT_BOOT_NS.load(Ordering::Relaxed)
 }
 
-/// Sets the wall clock: it was `wall_ns` (since 1970) at system time `system_ns`.
-pub fn set_wall(wall_ns: i64, system_ns: u64) {
-    WALL_AT_BOOT_NS.store(wall_ns.saturating_sub(system_ns as i64), Ordering::Relaxed);
-}
-
 /// Makes this CPU's timer fire at `deadline_ns` (at once if that has passed); `None`: not at all.
 pub fn set_timer(deadline_ns: Option<u64>) {
     let cpu = percpu::this();

@@ -8,7 +8,7 @@ pub mod ex_table;
 use core::sync::atomic::Ordering;
 
 use crate::cpu::instr::read_cr2;
-use crate::{apic, hooks, irq, panic, smp};
+use crate::{apic, hooks, irq, panic};
 
 /// Registers of the interrupted code, as the entry stubs leave them.
 pub use x86::regs::GuestRegs as Frame;
@@ -19,8 +19,6 @@ pub mod vector {
     pub const WAKE: u8 = 0xf8;
     /// A flush of translations waits in [`crate::hooks::serve_flush`].
     pub const FLUSH: u8 = 0xf9;
-    /// [`crate::smp::call`].
-    pub const CALL: u8 = 0xfa;
     /// The local APIC's timer.
     pub const TIMER: u8 = 0xfb;
     /// The local APIC found an error.
@@ -53,10 +51,6 @@ pub fn interrupt(number: u8) {
         vector::FLUSH => {
             apic::eoi();
             hooks::serve_flush();
-        }
-        vector::CALL => {
-            apic::eoi();
-            smp::serve_call();
         }
         vector::TIMER => {
             apic::eoi();
