@@ -6,7 +6,7 @@ use abi::xen::HYPERVISOR_XEN_VERSION;
 
 use crate::boot::{c_str, entry_regs, hypercall_page, image_end, start_info};
 use crate::hypercall::{call, op, raw};
-use crate::mm::{self, ADDR, P, RW, VIRT_BASE, mfn_to_va, p2m, read};
+use crate::mm::{self, A, ADDR, D, P, RW, VIRT_BASE, mfn_to_va, p2m, read};
 use crate::print::ok;
 use crate::{say, shared, vcpu};
 
@@ -94,13 +94,15 @@ fn tables() {
     }
     let room = end.wrapping_sub(entry_regs().rsp);
     say!("entry.mapping-end", "aligned={} room={}", ok(end & 0x3f_ffff == 0), ok(room >= 0x8_0000));
-    let flags = |va| mm::entry(va, 1) & !ADDR;
+    // Without accessed, dirty, and what the hypervisor may keep for itself.
+    const HIDDEN: u64 = ADDR | A | D | 1 << 52 | 1 << 8;
+    let flags = |va| mm::entry(va, 1) & !HIDDEN;
     say!("entry.flags-image", "{:#x}", flags(VIRT_BASE + 0x10_0000));
     say!("entry.flags-stack", "{:#x}", flags(entry_regs().rsp - 8));
     say!("entry.flags-table", "{:#x}", flags(info.pt_base));
-    say!("entry.flags-l2", "{:#x}", mm::entry(VIRT_BASE, 2) & !ADDR);
-    say!("entry.flags-l3", "{:#x}", mm::entry(VIRT_BASE, 3) & !ADDR);
-    say!("entry.flags-l4", "{:#x}", mm::entry(VIRT_BASE, 4) & !ADDR);
+    say!("entry.flags-l2", "{:#x}", mm::entry(VIRT_BASE, 2) & !HIDDEN);
+    say!("entry.flags-l3", "{:#x}", mm::entry(VIRT_BASE, 3) & !HIDDEN);
+    say!("entry.flags-l4", "{:#x}", mm::entry(VIRT_BASE, 4) & !HIDDEN);
     let cr3: u64;
     // SAFETY: reads a register; the hypervisor emulates it.
     unsafe { core::arch::asm!("mov {}, cr3", out(reg) cr3) };

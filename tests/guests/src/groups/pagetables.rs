@@ -10,6 +10,16 @@ use crate::mm::{self, A, ADDR, D, DATA, NX, P, PS, Page, READ, RW, TABLE, US, en
 use crate::print::ok;
 use crate::{probe, say};
 
+/// An entry's flags, without those the hypervisor may keep for itself: global and bit 52.
+fn shown(entry: u64) -> u64 {
+    entry & !(ADDR | 1 << 52 | 1 << 8)
+}
+
+/// Of an entry that refers to a table: also without accessed and dirty, which the processor sets.
+fn shown_upper(entry: u64) -> u64 {
+    shown(entry) & !(A | D)
+}
+
 /// Inside the address width, but no RAM; outside it.
 const NO_RAM_MFN: u64 = 0x7ff_ffff;
 const ABSENT_MFN: u64 = 1 << 38;
@@ -35,7 +45,7 @@ fn attempt(name: &str, page: &Page, value: u64) {
     let answer = update_va_mapping(page.va(), value, UVMF_INVLPG);
     let found = entry(page.va(), 1);
     let frame = ok(found & ADDR == value & ADDR);
-    say!(format_args!("pagetables.{name}"), "{answer} flags={:#x} frame={frame}", found & !ADDR);
+    say!(format_args!("pagetables.{name}"), "{answer} flags={:#x} frame={frame}", shown(found));
     let answer = page.map(DATA);
     assert!(answer == 0, "{name}: mapping the page again: {answer}");
 }
@@ -217,7 +227,7 @@ fn pin_with(name: &str, level: u32, value: u64) {
     say!(
         format_args!("pagetables.{name}"),
         "{answer} flags={:#x} unpin={unpinned} writable={writable}",
-        found & !ADDR
+        if level == 1 { shown(found) } else { shown_upper(found) }
     );
     table.set(9, 0);
 }
@@ -275,7 +285,7 @@ fn upper_levels() {
         let (Some(at), value) = (entry_maddr(page.va(), level), entry(page.va(), level)) else { continue };
         let change = |value| {
             let answer = mmu_update1(at, value);
-            (answer, entry(page.va(), level) & !ADDR)
+            (answer, shown_upper(entry(page.va(), level)))
         };
         say!(format_args!("pagetables.l{level}-same"), "{:x?}", change(value));
         say!(format_args!("pagetables.l{level}-ps"), "{:x?}", change(value | PS));
@@ -346,7 +356,7 @@ fn emulated_writes() {
     say!("pagetables.write-setup", "{} {}", pin(1, table), pin(2, l2));
     let good = data.maddr() | P | RW;
     let va = table.va() + 8 * 5;
-    let found = || table.get(5) & !ADDR;
+    let found = || shown(table.get(5));
     // SAFETY: of each probe here: the write goes to the check's own table, by the hypervisor's hand.
     unsafe {
         say!(
@@ -390,7 +400,7 @@ fn emulated_writes() {
         say!("pagetables.write-cmpxchg-other", "{outcome} {:#x}", found());
         let swapped: u64;
         let outcome = probe!(["xchg [rdx], rax"], inout("rax") 0u64 => swapped, in("rdx") va);
-        say!("pagetables.write-xchg", "{outcome} {:#x} was={:#x}", found(), swapped & !ADDR);
+        say!("pagetables.write-xchg", "{outcome} {:#x} was={:#x}", found(), shown(swapped));
         say!(
             "pagetables.write-again",
             "{} {:#x}",
@@ -425,11 +435,6 @@ fn emulated_writes() {
             "{} {:#x}",
             probe!(["stosq"], inout("rdi") va => _, in("rax") good),
             found()
-        );
-        say!(
-            "pagetables.write-push",
-            "{}",
-            probe!(["mov r8, rsp", "mov rsp, rax", "push rcx", "mov rsp, r8"], in("rax") va + 8, in("rcx") 0u64, out("r8") _)
         );
         say!("pagetables.write-l2", "{}", probe!(["mov [rax], rcx"], in("rax") l2.va(), in("rcx") 0u64));
         say!(

@@ -309,7 +309,7 @@ fn interrupts() {
     ] {
         say_visit(name, code, &PLAIN);
     }
-    let c = say_visit("single-step", user_rdtsc, &Visit { rflags: 0x302, ..PLAIN });
+    let c = say_visit("single-step", user_push, &Visit { rflags: 0x302, ..PLAIN });
     say_frame("single-step", &c);
 }
 
