@@ -42,12 +42,13 @@ pub fn set_segment_base<M: Machine>(cx: &mut Cx<'_, M>, which: u32, base: u64) -
 
 /// Puts `value` into a vCPU's debug register `reg`, the fixed bits as hardware has them.
 /// EPERM: a breakpoint in the hypervisor's area, on I/O, or on the debug registers themselves.
-/// ENODEV: no such register.
+/// EINVAL: bits that DR6 and DR7 have not. ENODEV: no such register.
 pub fn put_debugreg(vp: &mut VcpuPrivate, reg: u32, value: u64) -> Result<(), Errno> {
     let (at, value) = match reg {
         0..=3 if range_ok(value, 8) && canonical(value) => (reg, value),
         0..=3 => return Err(Errno::EPERM),
         4 | 5 if vp.cr4 & CR4_DE != 0 => return Err(Errno::ENODEV),
+        4..=7 if value >> 32 != 0 => return Err(Errno::EINVAL),
         4 | 6 => (6, value & 0xffff_ffff & !DR6_ZERO | DR6_ONE),
         5 | 7 => {
             let value = value & 0xffff_ffff & !DR7_ZERO | DR7_ONE;

@@ -118,7 +118,8 @@ fn debug_registers_take_only_what_is_harmless() {
     assert_eq!(get(5), Ok(0x0001_0401));
     assert_eq!(set(7, 0x0002_0001), Err(Errno::EPERM), "an I/O breakpoint");
     assert_eq!(set(7, 1 << 13), Err(Errno::EPERM), "general detect");
-    assert_eq!(set(6, u64::MAX), Ok(0));
+    assert_eq!(set(6, u64::MAX), Err(Errno::EINVAL), "the high half");
+    assert_eq!(set(6, 0xffff_ffff), Ok(0));
     assert_eq!(get(6), Ok(0xffff_efff));
     for r in [8, 15, u64::from(u32::MAX)] {
         assert_eq!((set(r, 0), get(r)), (Err(Errno::ENODEV), Err(Errno::ENODEV)));

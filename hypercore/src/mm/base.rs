@@ -101,7 +101,7 @@ pub fn set_cr3<M: Machine>(xen: &Xen<M>, dom: &Domain, v: &Vcpu, kernel: bool, m
 }
 
 /// `MMUEXT_NEW_BASEPTR`: the running vCPU's kernel tables.
-pub(super) fn new_kernel_base<M: Machine>(cx: &mut Cx<'_, M>, mfn: Mfn) -> R<()> {
+pub fn new_kernel_base<M: Machine>(cx: &mut Cx<'_, M>, mfn: Mfn) -> R<()> {
     if cx.vcpu.mm.kernel_cr3() == Some(mfn) {
         tlb::flush_local(cx.xen);
         return Ok(());

@@ -16,7 +16,6 @@ pub const FLAT_SS64: u16 = 0xe02b;
 /// What is delivered.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounce {
-    pub cs: u16,
     pub address: u64,
     pub mask_events: bool,
     pub error_code: Option<u32>,
@@ -26,16 +25,10 @@ pub struct Bounce {
 
 impl Bounce {
     pub fn trap(e: TrapEntry, error_code: Option<u32>) -> Self {
-        Self { cs: e.cs, address: e.address, mask_events: e.mask_events, error_code, failsafe: None }
+        Self { address: e.address, mask_events: e.mask_events, error_code, failsafe: None }
     }
     pub fn callback(c: Callback) -> Self {
-        Self {
-            cs: FLAT_CS64,
-            address: c.address,
-            mask_events: c.mask_events,
-            error_code: None,
-            failsafe: None,
-        }
+        Self { address: c.address, mask_events: c.mask_events, error_code: None, failsafe: None }
     }
 }
 
@@ -121,7 +114,8 @@ pub fn deliver<M: Machine>(cx: &mut Cx<'_, M>, b: &Bounce) -> Result<(), Undeliv
     }
 
     cx.regs.rip = b.address;
-    cx.regs.cs = b.cs | 3;
+    // A 64-bit kernel has one code segment; the selector in the trap table does not matter.
+    cx.regs.cs = FLAT_CS64;
     cx.regs.ss = FLAT_SS64;
     cx.regs.rsp = sp;
     // The handler runs with interrupts on (the real ones are the hypervisor's), nothing single-stepped.

@@ -163,6 +163,10 @@ impl PrivOps for Ops<'_, '_> {
                 self.cx.vp.cr4 = value & CR4_GUEST;
                 apply_cr4(self.cx.vp.cr4);
             }
+            3 => {
+                let root = Mfn(value >> 12);
+                hypercore::mm::base::new_kernel_base(self.cx, root).map_err(|_| Stop::GP)?;
+            }
             _ => return Err(Stop::GP),
         }
         Ok(())
@@ -172,10 +176,8 @@ impl PrivOps for Ops<'_, '_> {
         self.cx.vp.debugreg.get(dr as usize).copied().ok_or(Stop::GP)
     }
     fn dr_write(&mut self, dr: u8, value: u64) -> Result<(), Stop> {
-        {
-            let _ = (dr, value);
-            Err(Stop::GP)
-        }
+        super::debugreg::sync(self.cx.vp);
+        hypercore::calls::registers::set_debugreg(self.cx, dr.into(), value).map(drop).map_err(|_| Stop::GP)
     }
     fn tsc(&mut self) -> Result<u64, Stop> {
         if !self.cx.vp.kernel_mode && self.cx.vp.cr4 & CR4_TSD != 0 {
@@ -188,7 +190,7 @@ impl PrivOps for Ops<'_, '_> {
     }
     fn pmc(&mut self, _counter: u32) -> Result<u64, Stop> {
         // No performance counters are given to guests.
-        if self.cx.vp.kernel_mode { Ok(0) } else { Err(Stop::GP) }
+        Err(Stop::GP)
     }
     fn xsetbv(&mut self, index: u32, value: u64) -> Result<(), Stop> {
         let most = features::get().xcr0;
@@ -300,6 +302,8 @@ fn finish(cx: &mut Cx<'_, Bare>, outcome: Outcome, regs: GuestRegs) -> Result<bo
             *cx.regs = regs;
             inject::page_fault(cx, va, error)?;
         }
+        // A jump to a non-canonical address is the processor's #GP already.
+        Outcome::FetchFault { va } if (va as i64) << 16 >> 16 != va as i64 => return Ok(false),
         Outcome::FetchFault { va } => inject::page_fault(cx, va, PF_USER | PF_FETCH)?,
         Outcome::Unhandleable => return Ok(false),
     }
