@@ -1,6 +1,7 @@
 //! Where the platform calls upward: what runs on top of it fills these in.
 
 use core::fmt::Arguments;
+use core::sync::atomic::Ordering;
 
 use hypercore::boot::multiboot::BootInfo;
 
@@ -59,7 +60,9 @@ pub fn console_input() {
 }
 
 /// Something was written to the ring of messages. May be called with locks held.
-pub fn console_ring_changed() {}
+pub fn console_ring_changed() {
+    guest::exit::RING_CHANGED.store(true, Ordering::Relaxed);
+}
 
 /// Says, line by line, what this CPU was doing for whom. Called while the hypervisor dies: locks nothing.
 pub fn describe_current(line: &mut dyn FnMut(Arguments)) {

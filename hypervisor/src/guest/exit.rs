@@ -1,13 +1,19 @@
 //! What a CPU does before it returns to a guest: due timers, scheduling, changed tables, events.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use hypercore::ids::CpuId;
 use hypercore::machine::Cpus;
 use hypercore::sched;
+use hypercore::time::runstate;
 use hypercore::traps::bounce::{Bounce, Undeliverable, deliver};
 use hypercore::traps::inject;
 use x86::regs::GuestRegs;
 
 use super::{switch, this, with_cx, xen};
+
+/// The message ring has grown, and who reads it has not been told yet (the writer may hold locks).
+pub static RING_CHANGED: AtomicBool = AtomicBool::new(false);
 
 /// Runs until there is a guest to return to and nothing left to do for it. `regs` then holds its registers.
 pub fn to_guest(regs: &mut GuestRegs) {
@@ -15,6 +21,9 @@ pub fn to_guest(regs: &mut GuestRegs) {
     let me = CpuId(crate::percpu::this().id);
     loop {
         super::flush::serve();
+        if RING_CHANGED.load(Ordering::Relaxed) && RING_CHANGED.swap(false, Ordering::Relaxed) {
+            hypercore::event::send_global_virq(x, abi::xen::VIRQ_CON_RING);
+        }
         if this().timer_fired.replace(false) {
             hypercore::time::expired(x, me, x.m.now());
             x.m.set_timer(hypercore::time::next_deadline(x, me));
@@ -25,7 +34,7 @@ pub fn to_guest(regs: &mut GuestRegs) {
             if switch::switch_to(next.vcpu, regs) {
                 with_cx(regs, |cx| {
                     hypercore::time::update_vcpu_time(cx.xen, cx.vcpu);
-                    hypercore::time::runstate::update_area(cx);
+                    runstate::update_area(cx);
                 });
             }
         }
@@ -36,6 +45,10 @@ pub fn to_guest(regs: &mut GuestRegs) {
         }
         with_cx(regs, |cx| {
             switch::set_ts(cx.vp.cr0 & 8 != 0);
+            if cx.vp.kernel_mode && runstate::is_stale(cx.vcpu) {
+                // Its copies could not be written while the user mode's tables were loaded.
+                runstate::refresh_stale(cx.xen, cx.dom, cx.vcpu);
+            }
             if let Err(e) = inject::pending_nmi(cx) {
                 undeliverable(cx, "NMI", e);
             }
