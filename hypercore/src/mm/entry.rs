@@ -2,7 +2,7 @@
 //!
 //! The guest's kernel runs in ring 3 beside its user mode, so present entries get USER, and level-1 entries that
 //! had it not a mark (bit 52, as guests find it on other hypervisors of this interface); GLOBAL goes, so that a CR3
-//! load flushes everything a guest mapped.
+//! load flushes everything a guest mapped. Entries of level 4 are marked accessed from the start.
 
 use super::types::{get_table, get_writable, put_table, put_writable};
 use super::{Fail, Pt, R};
@@ -29,8 +29,12 @@ pub(super) fn adjust(level: u8, pte: Pte) -> Result<Pte, Errno> {
     if level > 1 && pte.0 & UPPER_BAD != 0 {
         return Err(Errno::EINVAL);
     }
-    let kernel = if level == 1 && !pte.has(Pte::USER) { GUEST_KERNEL } else { 0 };
-    Ok(pte.with(Pte::USER | kernel).without(Pte::GLOBAL))
+    let more = match level {
+        1 if !pte.has(Pte::USER) => GUEST_KERNEL,
+        4 => Pte::ACCESSED,
+        _ => 0,
+    };
+    Ok(pte.with(Pte::USER | more).without(Pte::GLOBAL))
 }
 
 /// Takes the references of an entry about to be stored; answers the entry to store.
@@ -77,6 +81,9 @@ fn get_leaf<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
 /// An entry for what is no domain's memory. EPERM without the right to it, EBUSY for the hypervisor's own memory.
 fn get_device<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
     let at = pte.mfn() << 12;
+    if at >> pt.xen.host.policies.host.physical_bits() != 0 {
+        return Err(Errno::EPERM.into());
+    }
     let kind = pt.xen.host.e820.iter().find(|r| r.0 <= at && at - r.0 < r.1).map(|r| r.2);
     if !pt.io_of.io.iomem_allowed(Mfn(pte.mfn())) {
         return Err(if kind == Some(1) { Errno::EBUSY } else { Errno::EPERM }.into());

@@ -71,6 +71,8 @@ impl<'a> Foreign<'a> {
                 cx.must_be_privileged()?;
                 (DomId::XEN, Whose::Caller(cx.dom))
             }
+            // The caller is DOMID_SELF here, never its number.
+            id if id == cx.dom.id => return Err(Errno::ESRCH),
             DomId(n) => {
                 let d = Whose::decode(cx, n)?;
                 (d.id, d)

@@ -30,6 +30,10 @@ pub fn mmuext_op<M: Machine>(
     if [DOMID_IO, DOMID_XEN].contains(&(foreigndom as u16)) {
         return Err(Errno::EPERM.into());
     }
+    if foreigndom as u16 == cx.dom.id.0 {
+        // The caller is DOMID_SELF here, never its number.
+        return Err(Errno::ESRCH.into());
+    }
     let whose = cx.domain_for_control(foreigndom as u16)?;
     let mut done = 0;
     let mut result = whose.mm.finish_deferred(cx.xen, whose.id);
