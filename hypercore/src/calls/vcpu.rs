@@ -52,9 +52,7 @@ pub fn vcpu_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, id: u32, arg: u64) -> H
         }
         VCPUOP_SET_SINGLESHOT_TIMER => {
             let t: VcpuSetSingleshotTimer = guest::read(m, arg)?;
-            if t.flags & VCPU_SSHOTTMR_FUTURE != 0 && t.timeout_abs_ns < m.now() {
-                return Err(Errno::ETIME.into());
-            }
+            // A time in the past fires at once, whatever the flags: `VCPU_SSHOTTMR_future` has no effect.
             time::set_singleshot(cx.xen, &v, Some(t.timeout_abs_ns))?;
         }
         VCPUOP_STOP_SINGLESHOT_TIMER => time::set_singleshot(cx.xen, &v, None)?,

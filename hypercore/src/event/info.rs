@@ -182,7 +182,8 @@ impl InfoPlace {
 }
 
 /// `VCPUOP_register_vcpu_info`: `vcpu` of `dom` keeps its vcpu_info at `offset` bytes into `mfn` from now on.
-/// EINVAL: registered already, not the running vCPU and not down either, or no such writable frame.
+/// ENXIO: it does not lie within the page. EINVAL: registered already, not the running vCPU and not down either,
+/// or no such writable frame.
 pub fn register_vcpu_info<M: Machine>(
     xen: &'static Xen<M>,
     dom: &Arc<Domain>,
@@ -192,7 +193,7 @@ pub fn register_vcpu_info<M: Machine>(
 ) -> Result<(), Errno> {
     let offset = offset as usize;
     if offset > PAGE - size_of::<VcpuInfo>() || !offset.is_multiple_of(8) {
-        return Err(Errno::EINVAL);
+        return Err(Errno::ENXIO);
     }
     let here = vcpu.running.load(Acquire) && vcpu.processor() == xen.m.cpu();
     if !here && vcpu.pause_flags.load(Acquire) & pause::DOWN == 0 {

@@ -409,8 +409,8 @@ fn vcpu_info_moves_once_and_loses_nothing() {
     let mfn = a.frame();
     set_cpu(0);
     let register = |off| register_vcpu_info(a.xen, &a.dom, &v, mfn, off);
-    assert_eq!(register(4), Err(Errno::EINVAL));
-    assert_eq!(register(4096 - 56), Err(Errno::EINVAL));
+    assert_eq!(register(4), Err(Errno::ENXIO));
+    assert_eq!(register(4096 - 56), Err(Errno::ENXIO));
     assert_eq!(register(128), Ok(()));
     assert_eq!(register(128), Err(Errno::EINVAL));
     assert_eq!(v.events.info.registered_frame(), Some(mfn));

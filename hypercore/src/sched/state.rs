@@ -158,6 +158,7 @@ fn wait_off_cpu(v: &Vcpu) {
 /// Clears `DOWN`: the vCPU, which has been initialised, runs from now on.
 pub fn bring_up<M: Machine>(xen: &Xen<M>, v: &Arc<Vcpu>) -> Result<(), abi::Errno> {
     super::add_vcpu(xen, v)?;
+    crate::time::first_up(xen, v)?;
     v.pause_flags.fetch_and(!pause::DOWN, SeqCst);
     update(xen, v);
     Ok(())

@@ -24,6 +24,8 @@ fn domain(w: &World, id: u16, vcpus: u32) -> Guest {
         v.running.store(false, SeqCst);
         add_vcpu(w.xen, v).unwrap();
         bring_up(w.xen, v).unwrap();
+        assert_eq!(v.time.period_ns(), 10 * MS, "every vCPU starts with a tick");
+        time::set_periodic(w.xen, v, 0).unwrap();
     });
     unpause_domain(w.xen, &g.dom);
     g

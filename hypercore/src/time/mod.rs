@@ -22,11 +22,13 @@ use crate::xen::Xen;
 use abi::Errno;
 use abi::xen::VIRQ_TIMER;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicI64, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::*};
 use queue::{Timer, TimerKey};
 
 /// Shortest period of a periodic timer.
 pub const MIN_PERIOD: u64 = 1_000_000;
+/// Period of the timer every vCPU starts with.
+const DEFAULT_PERIOD: u64 = 10_000_000;
 /// Longest time a guest may sensibly ask for.
 const FAR: u64 = 1 << 50;
 
@@ -69,6 +71,7 @@ pub struct VcpuTime {
     armed: Mutex<[Option<CpuId>; 3]>,
     /// Of the periodic timer; 0: off.
     period_ns: AtomicU64,
+    was_up: AtomicBool,
     /// Guest address of the registered copy of `vcpu_time_info`; 0: none.
     pub time_area: AtomicU64,
     pub(crate) stamp: clock::Stamp,
@@ -80,6 +83,7 @@ impl VcpuTime {
         Self {
             armed: Mutex::new([None; 3]),
             period_ns: AtomicU64::new(0),
+            was_up: AtomicBool::new(false),
             time_area: AtomicU64::new(0),
             stamp: clock::Stamp::default(),
             areas: runstate::Stale::default(),
@@ -129,6 +133,11 @@ pub fn set_singleshot<M: Machine>(xen: &Xen<M>, v: &Arc<Vcpu>, deadline: Option<
 /// Wakes `v` from `SCHEDOP_poll` at `deadline`.
 pub(crate) fn set_poll_timer<M: Machine>(xen: &Xen<M>, v: &Arc<Vcpu>, deadline: u64) -> Result<(), Errno> {
     arm(xen, v, Kind::Poll, Some(deadline))
+}
+
+/// A vCPU that comes up for the first time ticks by [`DEFAULT_PERIOD`] until its kernel says otherwise.
+pub(crate) fn first_up<M: Machine>(xen: &Xen<M>, v: &Arc<Vcpu>) -> Result<(), Errno> {
+    if v.time.was_up.swap(true, Relaxed) { Ok(()) } else { set_periodic(xen, v, DEFAULT_PERIOD) }
 }
 
 /// Starts the periodic timer, or stops it for 0. EINVAL for a period below 1 ms or beyond reason.

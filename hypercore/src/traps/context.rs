@@ -122,6 +122,7 @@ pub fn set<M: Machine>(
     v.with_private(|old| core::mem::swap(old, &mut vp)).ok_or(Errno::EBUSY)?;
     v.initialised.store(true, Release);
     if c.flags & VGCF_ONLINE != 0 {
+        crate::time::first_up(xen, v)?;
         v.pause_flags.fetch_and(!pause::DOWN, SeqCst);
     } else {
         v.pause_flags.fetch_or(pause::DOWN, SeqCst);
