@@ -6,7 +6,7 @@
 
 use x86::regs::GuestRegs;
 
-use super::decode::{DecodeError, Insn, Mem, Rm, Segment, decode, mask};
+use super::decode::{DecodeError, Insn, Mem, Rm, Segment, decode, mask, reg, reg_mut};
 use super::privileged::Outcome;
 
 const CF: u64 = 1 << 0;
@@ -52,6 +52,18 @@ pub trait TableOps {
 ///
 /// [`Outcome::Unhandleable`] says it is not such a write: the guest gets its page fault.
 pub fn emulate(bytes: &[u8], regs: &mut GuestRegs, fault_va: u64, ops: &mut impl TableOps) -> Outcome {
+    if let Some(store) = implied(bytes, regs) {
+        return match plain(ops, store.va, store.size, store.value, fault_va) {
+            Some(true) => {
+                *reg_mut(regs, store.pointer) = store.after;
+                regs.rip = regs.rip.wrapping_add(store.len);
+                regs.rflags &= !RFLAGS_RF;
+                Outcome::Done
+            }
+            Some(false) => Outcome::Retry,
+            None => Outcome::Unhandleable,
+        };
+    }
     let insn = match decode(bytes, true) {
         Ok(insn) => insn,
         Err(DecodeError::Truncated) => {
@@ -67,6 +79,68 @@ pub fn emulate(bytes: &[u8], regs: &mut GuestRegs, fault_va: u64, ops: &mut impl
         }
         Some(false) => Outcome::Retry,
         None => Outcome::Unhandleable,
+    }
+}
+
+/// A store whose address the instruction implies: PUSH of a register, STOS without REP.
+struct Implied {
+    va: u64,
+    value: u64,
+    size: u8,
+    /// The register that moves (RSP or RDI), and where to.
+    pointer: u8,
+    after: u64,
+    len: u64,
+}
+
+fn implied(bytes: &[u8], regs: &GuestRegs) -> Option<Implied> {
+    const RSP: u8 = 4;
+    const RDI: u8 = 7;
+    const DF: u64 = 1 << 10;
+    let (rex, opcode, len) = match *bytes {
+        [rex @ 0x40..=0x4f, opcode, ..] => (rex, opcode, 2),
+        [opcode, ..] => (0, opcode, 1),
+        [] => return None,
+    };
+    match opcode {
+        0x50..=0x57 => {
+            let va = regs.rsp.wrapping_sub(8);
+            let value = reg(regs, opcode & 7 | (rex & 1) << 3);
+            Some(Implied { va, value, size: 8, pointer: RSP, after: va, len })
+        }
+        0xaa | 0xab => {
+            let size = if opcode == 0xaa {
+                1
+            } else if rex & 8 != 0 {
+                8
+            } else {
+                4
+            };
+            let step = u64::from(size);
+            let after =
+                if regs.rflags & DF == 0 { regs.rdi.wrapping_add(step) } else { regs.rdi.wrapping_sub(step) };
+            Some(Implied { va: regs.rdi, value: regs.rax & mask(size), size, pointer: RDI, after, len })
+        }
+        _ => None,
+    }
+}
+
+/// Stores `size` bytes at `va`, which is in the entry that faulted; results as [`execute`].
+fn plain(ops: &mut impl TableOps, va: u64, size: u8, value: u64, fault_va: u64) -> Option<bool> {
+    let (entry, shift) = (va & !7, (va & 7) * 8);
+    if entry != fault_va & !7 || (va & 7) + u64::from(size) > 8 {
+        return None;
+    }
+    let write = if size == 8 {
+        PteWrite::Write(value)
+    } else {
+        let old = ops.read(entry)?;
+        PteWrite::CmpXchg { old, new: old & !(mask(size) << shift) | value << shift }
+    };
+    match ops.commit(entry, write) {
+        Commit::Done => Some(true),
+        Commit::Changed(_) | Commit::Retry => Some(false),
+        Commit::Refused => None,
     }
 }
 
@@ -370,6 +444,23 @@ mod tests {
                 assert_eq!(r, before, "nothing happened");
             }
         }
+    }
+
+    #[test]
+    fn pushes_and_string_stores() {
+        let mut t = table();
+        let mut r = GuestRegs { rsp: VA + 8, r9: 0x7067, rdi: VA, rax: 0xffff_0000_0000_9067, ..regs() };
+        let rip = r.rip;
+        assert_eq!(emulate(&[0x41, 0x51], &mut r, VA, &mut t), Outcome::Done);
+        assert_eq!((t.read(VA), r.rsp, r.rip), (Some(0x7067), VA, rip + 2));
+        assert_eq!(emulate(&[0xab], &mut r, VA, &mut t), Outcome::Done);
+        assert_eq!((t.read(VA), r.rdi), (Some(0x9067), VA + 4));
+        r.rdi = VA;
+        r.rflags |= 1 << 10;
+        assert_eq!(emulate(&[0x48, 0xab], &mut r, VA, &mut t), Outcome::Done);
+        assert_eq!((t.read(VA), r.rdi), (Some(0xffff_0000_0000_9067), VA - 8));
+        // Not the entry that faulted.
+        assert_eq!(emulate(&[0x48, 0xab], &mut r, VA, &mut t), Outcome::Unhandleable);
     }
 
     #[test]
