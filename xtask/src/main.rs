@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod bench;
 mod build;
 mod demo;
 mod expect;
@@ -36,6 +37,8 @@ enum Command {
     Demo(demo::Args),
     /// Host tests, Miri, boots, the demo; one summary
     Test(tests::Args),
+    /// What basic operations cost on Linux itself, Debian's Xen and Xenolith; Markdown and JSON in target/bench
+    Bench(bench::Args),
     /// Download and make everything the other commands need
     Setup,
 }
@@ -47,6 +50,7 @@ fn main() -> Result<()> {
         Command::Run(args) => run::run(&env, &args),
         Command::Demo(args) => demo::demo(&env, &args),
         Command::Test(args) => tests::test(&env, &args),
+        Command::Bench(args) => bench::bench(&env, &args),
         Command::Setup => setup::everything(&env),
     }
 }

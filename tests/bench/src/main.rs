@@ -10,7 +10,7 @@
 //! Each operation is timed `rounds` times over its `iterations`; `ns` is the median round's time per
 //! iteration, `total_ns` all rounds together. An operation the machine cannot do (hypercalls without
 //! a hypervisor) is the string `"absent"`. Under QEMU's `-icount shift=0` a nanosecond is an
-//! instruction.
+//! instruction. In dom0 `"memory"` says how many pages the machine has, how many are free, and dom0's own.
 //!
 //! Options: `--rounds N` (7), `--scale PERCENT` of the iterations (100), `--only NAME,…`, `--list`.
 //! `--child` is its own: the program that the exec benchmark starts.
@@ -104,7 +104,7 @@ fn main() -> ExitCode {
                 |o: &&Operation| options.only.as_ref().is_none_or(|only| only.iter().any(|n| n == o.name));
             let results: Vec<_> =
                 OPERATIONS.iter().filter(chosen).map(|o| (o.name, measure(o, &options))).collect();
-            println!("{}", report::json(options.rounds, &results));
+            println!("{}", report::json(options.rounds, &results, xen::memory().as_ref()));
             ExitCode::SUCCESS
         }
         Err(message) => {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::xen::Memory;
+
 #[derive(Debug, PartialEq)]
 pub struct Measured {
     /// Nanoseconds per iteration, of the median round.
@@ -26,7 +28,7 @@ impl Measured {
 }
 
 /// Names are plain words; nothing needs escaping.
-pub fn json(rounds: usize, results: &[(&str, Option<Measured>)]) -> String {
+pub fn json(rounds: usize, results: &[(&str, Option<Measured>)], memory: Option<&Memory>) -> String {
     let mut text = format!("{{\"rounds\": {rounds}, \"operations\": {{");
     for (i, (name, measured)) in results.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
@@ -40,7 +42,14 @@ pub fn json(rounds: usize, results: &[(&str, Option<Measured>)]) -> String {
             None => write!(text, "\"absent\""),
         };
     }
-    text.push_str("}}");
+    text.push('}');
+    if let Some(Memory { total, free, own }) = memory {
+        let _ = write!(
+            text,
+            ", \"memory\": {{\"total_pages\": {total}, \"free_pages\": {free}, \"own_pages\": {own}}}"
+        );
+    }
+    text.push('}');
     text
 }
 
@@ -57,7 +66,7 @@ mod tests {
 
     #[test]
     fn absent_operations_are_named() {
-        let text = json(3, &[("a", Some(Measured::new(2, &[4]))), ("b", None)]);
+        let text = json(3, &[("a", Some(Measured::new(2, &[4]))), ("b", None)], None);
         assert_eq!(
             text,
             "{\"rounds\": 3, \"operations\": {\"a\": {\"ns\": 2.00, \"total_ns\": 4, \"iterations\": 2}, \"b\": \"absent\"}}"

@@ -34,7 +34,12 @@ const IOCTL_EVTCHN_BIND_INTERDOMAIN: u32 = ioc(b'E', 1, size_of::<BindInterdomai
 const IOCTL_EVTCHN_BIND_UNBOUND_PORT: u32 = ioc(b'E', 2, size_of::<Word>());
 const IOCTL_EVTCHN_NOTIFY: u32 = ioc(b'E', 4, size_of::<Word>());
 
+const HYPERVISOR_MEMORY_OP: u64 = 12;
 const HYPERVISOR_XEN_VERSION: u64 = 17;
+const HYPERVISOR_SYSCTL: u64 = 35;
+const XENMEM_CURRENT_RESERVATION: u64 = 3;
+const XEN_SYSCTL_PHYSINFO: u32 = 3;
+const XEN_SYSCTL_INTERFACE_VERSION: u32 = 0x15;
 
 fn open(name: &str) -> Option<File> {
     [format!("/dev/xen/{name}"), format!("/proc/xen/{name}")]
@@ -69,15 +74,12 @@ pub fn version() -> Option<Box<dyn FnMut(u64)>> {
     }))
 }
 
-fn own_domain() -> Option<u32> {
-    // Dom0 has no domid node; a guest's is in xenstore, which this program does not speak.
-    let privileged = std::fs::read_to_string("/proc/xen/capabilities").is_ok_and(|c| c.contains("control_d"));
-    privileged.then_some(0)
-}
+/// The caller, whichever domain it is (`xen.h`).
+const DOMID_SELF: u16 = 0x7ff0;
 
 /// An event from one of our ports to another: sent, delivered, read and unmasked.
 pub fn event_to_self() -> Option<Box<dyn FnMut(u64)>> {
-    let domain = own_domain()?;
+    let domain = u32::from(DOMID_SELF);
     let mut evtchn = open("evtchn")?;
     let local = u32::try_from(ioctl(&evtchn, IOCTL_EVTCHN_BIND_UNBOUND_PORT, &mut Word(domain))).ok()?;
     let mut bind = BindInterdomain { remote_domain: domain, remote_port: local };
@@ -98,6 +100,53 @@ pub fn event_to_self() -> Option<Box<dyn FnMut(u64)>> {
             take(&mut evtchn);
         }
     }))
+}
+
+/// `struct xen_sysctl` with physinfo (`sysctl.h`).
+#[repr(C, align(4096))]
+struct Physinfo {
+    cmd: u32,
+    interface_version: u32,
+    counts: [u32; 10],
+    total_pages: u64,
+    free_pages: u64,
+    scrub_pages: u64,
+    rest: [u64; 10],
+}
+
+/// Pages of the machine, free ones, and this domain's.
+pub struct Memory {
+    pub total: u64,
+    pub free: u64,
+    pub own: u64,
+}
+
+/// What the hypervisor says of its memory; only dom0 is told.
+pub fn memory() -> Option<Memory> {
+    let privcmd = open("privcmd")?;
+    let mut info = Box::new(Physinfo {
+        cmd: XEN_SYSCTL_PHYSINFO,
+        interface_version: XEN_SYSCTL_INTERFACE_VERSION,
+        counts: [0; 10],
+        total_pages: 0,
+        free_pages: 0,
+        scrub_pages: 0,
+        rest: [0; 10],
+    });
+    // Hypercalls do not page in: what they write must be there.
+    // SAFETY: the memory is ours, whole pages of it.
+    unsafe { libc::mlock(std::ptr::from_ref(&*info).cast(), size_of::<Physinfo>()) };
+    let mut call = PrivcmdHypercall { op: HYPERVISOR_SYSCTL, arg: [&raw mut *info as u64, 0, 0, 0, 0] };
+    let answer = ioctl(&privcmd, IOCTL_PRIVCMD_HYPERCALL, &mut call);
+    if answer != 0 {
+        return None;
+    }
+    let (total, free) = (info.total_pages, info.free_pages + info.scrub_pages);
+    info.cmd = DOMID_SELF.into();
+    let arg = [XENMEM_CURRENT_RESERVATION, &raw mut *info as u64, 0, 0, 0];
+    let mut call = PrivcmdHypercall { op: HYPERVISOR_MEMORY_OP, arg };
+    let own = u64::try_from(ioctl(&privcmd, IOCTL_PRIVCMD_HYPERCALL, &mut call)).ok()?;
+    Some(Memory { total, free, own })
 }
 
 #[cfg(test)]

@@ -1,0 +1,212 @@
+//! The tables: Markdown for people, JSON for programs.
+
+use std::fmt::Write;
+use std::fs;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{MEM_MIB, Mode, Role, Run};
+use crate::run::Hypervisor;
+use crate::setup::Env;
+
+/// One row: what was measured, with one column per hypervisor.
+struct Row {
+    name: String,
+    unit: &'static str,
+    values: Vec<Option<f64>>,
+    /// The largest difference between two repeats, in per cent of the value.
+    spread: f64,
+}
+
+struct Table {
+    title: &'static str,
+    rows: Vec<Row>,
+}
+
+/// Writes `target/bench/bench.md` and `.json`.
+pub fn write(env: &Env, runs: &[Run], hypervisors: &[Hypervisor]) -> Result<()> {
+    let dir = env.target.join("bench");
+    fs::create_dir_all(&dir)?;
+    fs::write(dir.join("bench.md"), markdown(runs, hypervisors))?;
+    let mut all = Vec::new();
+    for table in tables(runs, hypervisors) {
+        for row in &table.rows {
+            let values: serde_json::Map<String, Value> =
+                hypervisors.iter().zip(&row.values).map(|(h, v)| (name(*h).to_owned(), json!(v))).collect();
+            all.push(json!({
+                "table": table.title, "name": row.name, "unit": row.unit, "values": values,
+                "spread_percent": row.spread, "to_debian": ratio(row, hypervisors, Hypervisor::Debian),
+                "to_native": ratio(row, hypervisors, Hypervisor::None),
+            }));
+        }
+    }
+    fs::write(dir.join("bench.json"), serde_json::to_string_pretty(&all)?)?;
+    Ok(())
+}
+
+pub fn markdown(runs: &[Run], hypervisors: &[Hypervisor]) -> String {
+    let mut text = String::new();
+    for table in tables(runs, hypervisors) {
+        let _ = write!(text, "\n### {}\n\n| |", table.title);
+        for &hypervisor in hypervisors {
+            let _ = write!(text, " {} |", name(hypervisor));
+        }
+        let _ = write!(text, " Xenolith / Debian's Xen | Xenolith / native |\n|---|");
+        text += &"---:|".repeat(hypervisors.len() + 2);
+        text.push('\n');
+        for row in &table.rows {
+            let _ = write!(text, "| {} ({}) |", row.name, row.unit);
+            for value in &row.values {
+                let _ = match value {
+                    Some(value) if *value >= 100.0 => write!(text, " {value:.0} |"),
+                    Some(value) => write!(text, " {value:.2} |"),
+                    None => write!(text, " – |"),
+                };
+            }
+            for to in [Hypervisor::Debian, Hypervisor::None] {
+                let _ = match ratio(row, hypervisors, to) {
+                    Some(ratio) => write!(text, " {ratio:.2} |"),
+                    None => write!(text, " – |"),
+                };
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn name(hypervisor: Hypervisor) -> &'static str {
+    match hypervisor {
+        Hypervisor::None => "native",
+        Hypervisor::Debian => "Debian's Xen",
+        Hypervisor::Xenolith => "Xenolith",
+    }
+}
+
+/// Xenolith's value divided by another's.
+fn ratio(row: &Row, hypervisors: &[Hypervisor], to: Hypervisor) -> Option<f64> {
+    let of = |wanted| {
+        let index = hypervisors.iter().position(|h| *h == wanted)?;
+        row.values[index]
+    };
+    Some(of(Hypervisor::Xenolith)? / of(to)?)
+}
+
+fn tables(runs: &[Run], hypervisors: &[Hypervisor]) -> Vec<Table> {
+    let mut tables = Vec::new();
+    for (mode, role, title) in [
+        (Mode::Instructions, Role::Dom0, "dom0, by instructions"),
+        (Mode::Instructions, Role::Guest, "PV guest, by instructions"),
+        (Mode::Wall, Role::Dom0, "dom0, by the wall clock (TCG; as busy as the machine was)"),
+        (Mode::Wall, Role::Guest, "PV guest, by the wall clock (TCG; as busy as the machine was)"),
+    ] {
+        let mut rows = Vec::new();
+        let of: Vec<&Run> = runs.iter().filter(|run| run.mode == mode && run.role == role).collect();
+        let mut row = |name: &str, unit, value: &dyn Fn(&Run) -> Option<f64>| {
+            let row = make_row(name, unit, &of, hypervisors, value);
+            if row.values.iter().any(Option::is_some) {
+                rows.push(row);
+            }
+        };
+        let ops: Vec<String> = of
+            .first()
+            .and_then(|run| run.result["operations"].as_object())
+            .map(|ops| ops.keys().cloned().collect())
+            .unwrap_or_default();
+        let unit = if mode == Mode::Instructions { "instr." } else { "ns" };
+        for op in ORDER.iter().filter(|op| ops.iter().any(|have| have == *op)) {
+            row(op, unit, &|run| run.result["operations"][op]["ns"].as_f64());
+        }
+        let (scale, unit) = if mode == Mode::Instructions { (1e3, "M instr.") } else { (1.0, "s") };
+        row("power-on to dom0's first line", unit, &|run| run.boot.map(|boot| boot[0] * scale));
+        row("power-on to dom0's init", unit, &|run| run.boot.map(|boot| boot[1] * scale));
+        row("first line to init", unit, &|run| run.boot.map(|boot| (boot[1] - boot[0]) * scale));
+        row("memory the hypervisor keeps", "MiB", &kept_mib);
+        if !rows.is_empty() {
+            tables.push(Table { title, rows });
+        }
+    }
+    tables
+}
+
+/// The program's operations in the order of the report.
+const ORDER: &[&str] = &[
+    "syscall",
+    "signal",
+    "protection-fault",
+    "fresh-page",
+    "copy-on-write",
+    "mprotect",
+    "pipe",
+    "fork-exit",
+    "fork-exec",
+    "xen-version",
+    "xen-event",
+];
+
+/// The machine's memory that is neither free nor dom0's, with what the firmware keeps.
+fn kept_mib(run: &Run) -> Option<f64> {
+    let memory = &run.result["memory"];
+    let of = |key: &str| memory[key].as_f64();
+    Some(f64::from(MEM_MIB) - (of("free_pages")? + of("own_pages")?) / 256.0)
+}
+
+fn make_row(
+    name: &str,
+    unit: &'static str,
+    runs: &[&Run],
+    hypervisors: &[Hypervisor],
+    value: &dyn Fn(&Run) -> Option<f64>,
+) -> Row {
+    let mut spread: f64 = 0.0;
+    let values = hypervisors
+        .iter()
+        .map(|hypervisor| {
+            let mut all: Vec<f64> = runs
+                .iter()
+                .filter(|run| run.hypervisor == *hypervisor)
+                .filter_map(|run| value(run))
+                .collect();
+            all.sort_by(f64::total_cmp);
+            let middle = *all.get(all.len() / 2)?;
+            spread = spread.max((all[all.len() - 1] - all[0]) / middle * 100.0);
+            Some(middle)
+        })
+        .collect();
+    Row { name: name.to_owned(), unit, values, spread }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(hypervisor: Hypervisor, ns: f64) -> Run {
+        let result = json!({
+            "operations": { "signal": { "ns": ns, "iterations": 1 }, "xen-version": "absent" },
+            "memory": { "free_pages": 256, "own_pages": 1022 * 256 },
+        });
+        Run { hypervisor, mode: Mode::Instructions, role: Role::Dom0, result, boot: Some([1.0, 3.0]) }
+    }
+
+    #[test]
+    fn repeats_give_their_median_and_ratios() {
+        let hypervisors = [Hypervisor::None, Hypervisor::Debian, Hypervisor::Xenolith];
+        let mut runs: Vec<Run> = [150.0, 100.0, 300.0].map(|ns| run(Hypervisor::Debian, ns)).into();
+        runs.push(run(Hypervisor::Xenolith, 300.0));
+        let tables = tables(&runs, &hypervisors);
+        let row = &tables[0].rows[0];
+        assert_eq!(row.values, [None, Some(150.0), Some(300.0)]);
+        assert_eq!(ratio(row, &hypervisors, Hypervisor::Debian), Some(2.0));
+        assert_eq!(ratio(row, &hypervisors, Hypervisor::None), None);
+        let text = markdown(&runs, &hypervisors);
+        assert!(text.contains("| signal (instr.) | – | 150 | 300 | 2.00 | – |"), "{text}");
+        assert!(
+            text.contains("| memory the hypervisor keeps (MiB) | – | 1.00 | 1.00 | 1.00 | – |"),
+            "{text}"
+        );
+        assert!(!text.contains("xen-version"), "a row without values is left out: {text}");
+    }
+}
