@@ -1,5 +1,5 @@
-//! The table of hypercalls: what is served, and what an absent call answers. ARCHITECTURE.md's table is printed
-//! from it (`render`), and a test holds it against [`crate::hypercall::dispatch`].
+//! The table of hypercalls: what is served, and what an absent call answers. `docs/hypercalls.md` is
+//! printed from it (`render`), and a test holds it against [`crate::hypercall::dispatch`].
 
 use abi::Errno;
 use abi::callback::*;

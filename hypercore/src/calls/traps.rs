@@ -41,15 +41,16 @@ pub fn stack_switch<M: Machine>(cx: &mut Cx<'_, M>, ss: u64, sp: u64) -> HcResul
     Ok(0)
 }
 
-/// `set_callbacks(event, failsafe, syscall)`: their addresses. EINVAL: one is not canonical; nothing changed.
+/// `set_callbacks(event, failsafe, syscall)`: their addresses; one that is not canonical stays as it was, and the
+/// call answers 0 all the same, as the ABI's original does.
 pub fn set_callbacks<M: Machine>(cx: &mut Cx<'_, M>, event: u64, failsafe: u64, syscall: u64) -> HcResult {
-    if ![event, failsafe, syscall].into_iter().all(canonical) {
-        return Err(Errno::EINVAL.into());
-    }
     let t = &mut cx.vp.traps;
-    t.event.address = event;
-    t.failsafe.address = failsafe;
-    t.syscall.address = syscall;
+    for (callback, address) in [(&mut t.event, event), (&mut t.failsafe, failsafe), (&mut t.syscall, syscall)]
+    {
+        if canonical(address) {
+            callback.address = address;
+        }
+    }
     Ok(0)
 }
 
