@@ -225,7 +225,8 @@ fn own_hardware(dom: &Domain) -> Result<(), Errno> {
     *dom.io.ports.write() = ports;
 
     let mut iomem = RangeSet::all();
-    iomem.remove(1 << 52 >> 12, u64::MAX)?;
+    // Addresses the processor has not would be reserved bits of an entry.
+    iomem.remove(1 << crate::cpu::features::get().phys_bits >> 12, u64::MAX)?;
     for r in mm::ram().iter() {
         // Below 1 MiB RAM is never allocated: firmware's data live there, and dom0 reads them.
         let (first, end) = ((r.start / PAGE).max(0x100), r.end.div_ceil(PAGE));

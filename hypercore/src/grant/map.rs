@@ -23,7 +23,7 @@ pub fn map<M: Machine>(cx: &mut Cx<'_, M>, op: &mut GnttabMapGrantRef) {
 fn try_map<M: Machine>(cx: &mut Cx<'_, M>, op: &GnttabMapGrantRef) -> Result<(u32, Mfn), Status> {
     let (host, device) = (op.flags & GNTMAP_HOST_MAP != 0, op.flags & GNTMAP_DEVICE_MAP != 0);
     if !host && !device {
-        return Err(GNTST_GENERAL_ERROR);
+        return Err(GNTST_BAD_GNTREF);
     }
     let granter = cx.xen.domains.get(DomId(op.dom)).ok_or(GNTST_BAD_DOMAIN)?;
     // A dying domain gains no mapping. One that starts to die now is torn down only after this call.

@@ -137,11 +137,6 @@ fn two_megabytes() {
     }
     let right = (0..512).all(|i| m2p(mfn + i) == first + i);
     say!("memory.order-9-m2p", "{}", ok(right));
-    say!(
-        "memory.decrease-order-9-misaligned",
-        "{}",
-        memory(XENMEM_DECREASE_RESERVATION, &mut reservation(&mut [mfn + 1], 9, 0))
-    );
     (0..512).for_each(|i| set_p2m(first + i, mfn + i));
     let sum = current() - pages;
     say!("memory.order-9-pages", "{sum}");
