@@ -246,11 +246,16 @@ fn run_states() {
     say!("timers.runstate-register", "{}", vcpu_op(VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, 0, &mut area));
     say!("timers.runstate", "state={} entry={}", page.get(0) as u32, ok(page.get(1) <= now()));
     let blocked = page.get(2 + RUNSTATE_BLOCKED as usize);
-    set_timer(now() + 30 * MS);
-    block();
-    events::disable();
-    let longer = page.get(2 + RUNSTATE_BLOCKED as usize) - blocked;
-    say!("timers.runstate-blocked", "{} state={}", ok(longer >= 20 * MS), page.get(0) as u32);
+    let longer = || page.get(2 + RUNSTATE_BLOCKED as usize) - blocked;
+    // On a loaded machine the event may come before the vCPU blocks: again, then.
+    for _ in 0..50 {
+        if longer() < 20 * MS {
+            set_timer(now() + 30 * MS);
+            block();
+            events::disable();
+        }
+    }
+    say!("timers.runstate-blocked", "{} state={}", ok(longer() >= 20 * MS), page.get(0) as u32);
     let mut info = VcpuRunstateInfo::default();
     let answer = vcpu_op(VCPUOP_GET_RUNSTATE_INFO, 0, &mut info);
     let sum: u64 = info.time.iter().sum();

@@ -487,8 +487,10 @@ fn msrs() {
     ] {
         let (outcome, value) = rdmsr(msr);
         say!(format_args!("traps.rdmsr-{name}"), "{outcome} {value:#x}");
-        if outcome.0.is_none() {
-            say!(format_args!("traps.wrmsr-{name}-same"), "{}", wrmsr(msr, value));
+        let write = outcome.0.is_none().then(|| wrmsr(msr, value));
+        match write {
+            Some(write) => say!(format_args!("traps.wrmsr-{name}-same"), "{write}"),
+            None => say!(format_args!("traps.wrmsr-{name}-same"), "not read"),
         }
     }
     say!("traps.rdmsr-tsc", "{}", rdmsr(0x10).0);
