@@ -61,9 +61,6 @@ pub struct Options<'a> {
     pub dom0_max_vcpus: Option<(u32, u32)>,
     pub reboot: RebootMethod,
     pub maxcpus: Option<u32>,
-    pub sync_console: bool,
-    /// `sched=`, unvalidated.
-    pub sched: Option<&'a str>,
     /// `conring_size=` in bytes.
     pub conring_size: Option<u64>,
     /// `x2apic=`.
@@ -88,8 +85,6 @@ impl Default for Options<'_> {
             dom0_max_vcpus: None,
             reboot: RebootMethod::Default,
             maxcpus: None,
-            sync_console: false,
-            sched: None,
             conring_size: None,
             x2apic: true,
             smep: true,
@@ -111,9 +106,10 @@ pub enum Complaint {
 
 /// Options that Xen has, that boot scripts pass, and that change nothing here.
 const NO_EFFECT: &[&str] =
-    &["cpuidle", "cpufreq", "ucode", "watchdog", "iommu", "vga", "com2", "console_timestamps"];
-/// Options without meaning on this platform, which GRUB's scripts always pass.
-const SILENT: &[&str] = &["placeholder", "no-real-mode", "edd"];
+    &["cpuidle", "cpufreq", "ucode", "watchdog", "iommu", "vga", "com2", "console_timestamps", "sched"];
+/// Options that need no answer: those without meaning on this platform that GRUB's scripts always pass, and
+/// `sync_console`, which the console always is.
+const SILENT: &[&str] = &["placeholder", "no-real-mode", "edd", "sync_console"];
 
 /// Reads `line`; each option that could not be honoured goes to `complain`.
 pub fn parse<'a>(line: &'a str, complain: &mut dyn FnMut(&'a str, Complaint)) -> Options<'a> {
@@ -193,8 +189,6 @@ fn apply<'a>(
         }
         "maxcpus" => o.maxcpus = Some(text.parse().ok().filter(|&n| n > 0).ok_or(bad)?),
         "nosmp" => o.maxcpus = Some(1),
-        "sync_console" => o.sync_console = on.ok_or(bad)?,
-        "sched" => o.sched = Some(value.ok_or(bad)?),
         "conring_size" => o.conring_size = Some(size(text, 1 << 10).ok_or(bad)?),
         "x2apic" => o.x2apic = on.ok_or(bad)?,
         "smep" => o.smep = on.ok_or(bad)?,
@@ -318,7 +312,7 @@ mod tests {
 
     #[test]
     fn complaints_name_the_word() {
-        let (o, c) = read("dom0_mem=lots frobnicate=1 maxcpus=0 cpuidle=0 sync_console");
+        let (o, c) = read("dom0_mem=lots frobnicate=1 maxcpus=0 cpuidle=0 sync_console maxcpus=3");
         assert_eq!(
             c,
             [
@@ -328,7 +322,7 @@ mod tests {
                 ("cpuidle=0", Complaint::NoEffect)
             ]
         );
-        assert!(o.sync_console);
+        assert_eq!(o.maxcpus, Some(3));
     }
 
     #[test]
