@@ -1,5 +1,5 @@
-//! The table of hypercalls: what is served, and what an absent call answers. `docs/hypercalls.md` is
-//! printed from it (`render`), and a test holds it against [`crate::hypercall::dispatch`].
+//! The table of hypercalls: what is served, and what an absent call answers. ARCHITECTURE.md's table is printed
+//! from it ([`render`]); tests hold it against [`crate::hypercall::dispatch`] and against that file.
 
 use abi::Errno;
 use abi::callback::*;
@@ -50,21 +50,43 @@ const fn op(nr: u32, op: u32, name: &'static str, state: State) -> Row {
     Row { nr, op: Some(op), name, state, note: "" }
 }
 
-/// Writes the table as Markdown.
+/// Writes the table as Markdown: a line for each call, with the operations that are served and those that are not,
+/// named as in the public header but without its prefix.
 pub fn render(out: &mut impl fmt::Write) -> fmt::Result {
-    writeln!(out, "| hypercall | operation | state | note |\n|---|---|---|---|")?;
-    for r in HYPERCALLS {
-        match r.op {
-            None => write!(out, "| {} {} | | ", r.nr, r.name)?,
-            Some(op) => write!(out, "| | {op} {} | ", r.name)?,
+    writeln!(out, "| call | | served operations | absent operations | |\n|---|---|---|---|---|")?;
+    for call in HYPERCALLS.iter().filter(|r| r.op.is_none()) {
+        write!(out, "| {} {} | ", call.nr, call.name)?;
+        match call.state {
+            State::Served => write!(out, "served | ")?,
+            State::Absent(e) => write!(out, "{} | ", errno(e))?,
         }
-        match r.state {
-            State::Served => write!(out, "served")?,
-            State::Absent(e) => write!(out, "absent: {}", e.name().unwrap_or("?"))?,
+        let operations = || HYPERCALLS.iter().filter(|r| r.nr == call.nr && r.op.is_some());
+        let mut separator = "";
+        for r in operations().filter(|r| r.state == State::Served) {
+            write!(out, "{separator}{}", short(r.name))?;
+            separator = ", ";
         }
-        writeln!(out, " | {} |", r.note)?;
+        write!(out, " | ")?;
+        separator = "";
+        for r in operations() {
+            if let State::Absent(e) = r.state {
+                write!(out, "{separator}{} ({})", short(r.name), errno(e))?;
+                separator = ", ";
+            }
+        }
+        writeln!(out, " | {} |", call.note)?;
     }
     Ok(())
+}
+
+fn errno(e: Errno) -> &'static str {
+    e.name().unwrap_or("?")
+}
+
+/// `XEN_DOMCTL_createdomain` and `XENMEM_exchange` without what all names of their header begin with.
+fn short(name: &'static str) -> &'static str {
+    let rest = name.strip_prefix("XEN_").unwrap_or(name);
+    rest.split_once('_').map_or(rest, |(_, short)| short)
 }
 
 /// Every hypercall by number, each followed by its operations. What is not here answers ENOSYS.
