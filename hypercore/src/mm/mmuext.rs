@@ -28,7 +28,11 @@ pub fn mmuext_op<M: Machine>(
         }
     }
     if [DOMID_IO, DOMID_XEN].contains(&(foreigndom as u16)) {
-        return Err(Errno::EPERM.into());
+        // These domains exist, but nobody may change their tables: the first operation is refused.
+        if count > 0 && pdone != 0 {
+            guest::write(&cx.xen.m, pdone, &before)?;
+        }
+        return if count > 0 { Err(Errno::EPERM.into()) } else { Ok(0) };
     }
     if foreigndom as u16 == cx.dom.id.0 {
         // The caller is DOMID_SELF here, never its number.
