@@ -101,7 +101,7 @@ impl CpuGuest {
     /// No other reference from this function is alive on this CPU (the entry code calls down one path only,
     /// and handlers of nested interrupts do not touch it).
     #[inline]
-    #[allow(clippy::mut_from_ref)]
+    #[allow(clippy::mut_from_ref, reason = "the slot is a cell that only this CPU touches")]
     pub unsafe fn current(&self) -> &mut Option<Current> {
         // SAFETY: by this function's contract and `Slots`' one-CPU rule.
         unsafe { &mut *self.current.get() }
