@@ -109,7 +109,7 @@ fn stages(env: &Env, args: &Args) -> Vec<Stage> {
     match args.extent {
         Extent::Ci => {
             let mut stages = host::stages();
-            stages.extend(miri::stage());
+            stages.push(miri::stage(Some(300)));
             stages.extend(guests::stage(env));
             stages.extend(boots::ci(hypervisor));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
@@ -117,7 +117,7 @@ fn stages(env: &Env, args: &Args) -> Vec<Stage> {
         }
         Extent::Full => {
             let mut stages = host::stages();
-            stages.extend(miri::stage());
+            stages.push(miri::stage(Some(300)));
             stages.extend(guests::stage(env));
             stages.extend(boots::full(hypervisor));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
@@ -126,7 +126,11 @@ fn stages(env: &Env, args: &Args) -> Vec<Stage> {
             stages.push(tools::stage(hypervisor));
             stages
         }
-        Extent::Soak => soak::stages(hypervisor),
+        Extent::Soak => {
+            let mut stages = soak::stages(hypervisor);
+            stages.push(miri::stage(None));
+            stages
+        }
     }
 }
 
