@@ -106,7 +106,7 @@ extern "C" fn on_syscall(regs: &mut GuestRegs) -> bool {
         && regs.r11 == regs.rflags
         && regs.cs == 0xe033
         && regs.ss == 0xe02b
-        && regs.rip < 0x0000_7fff_ffff_f000
+        && x86::pte::canonical(regs.rip)
         && regs.rflags & 0x1_0100 == 0
 }
 
