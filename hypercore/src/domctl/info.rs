@@ -35,7 +35,7 @@ pub fn describe<M: Machine>(xen: &Xen<M>, dom: &Domain) -> DomctlGetdomaininfo {
         | flag(dom.paused_by_controller(), XEN_DOMINF_PAUSED)
         | flag(dom.debugged.load(Relaxed), XEN_DOMINF_DEBUGGED)
         | flag(dom.create_flags & XEN_DOMCTL_CDF_XS_DOMAIN != 0, XEN_DOMINF_XS_DOMAIN)
-        | (dom.shutdown_code.load(Acquire) & XEN_DOMINF_SHUTDOWNMASK) << XEN_DOMINF_SHUTDOWNSHIFT;
+        | dom.shutdown_code.load(Acquire) << XEN_DOMINF_SHUTDOWNSHIFT;
     DomctlGetdomaininfo {
         domain: dom.id.0,
         flags,

@@ -58,6 +58,8 @@ pub struct Current {
 /// What this CPU has loaded for guests.
 pub struct CpuGuest {
     current: UnsafeCell<Option<Current>>,
+    /// Whether `current` holds a vCPU: for a flush served while somebody works on it.
+    pub occupied: Cell<bool>,
     /// Domain whose `dirty_cpus` holds this CPU because its tables are (or were, lazily) loaded.
     pub lazy: UnsafeCell<Option<Arc<Domain>>>,
     /// Frames the GDT window shows now (0: none).
@@ -79,6 +81,7 @@ static SLOTS: Slots = Slots(
     [const {
         CpuGuest {
             current: UnsafeCell::new(None),
+            occupied: Cell::new(false),
             lazy: UnsafeCell::new(None),
             gdt: Cell::new([Mfn(0); 14]),
             ldt_filled: Cell::new(0),

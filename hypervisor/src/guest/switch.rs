@@ -30,6 +30,7 @@ pub fn set_ts(on: bool) {
 fn switch_out(regs: &GuestRegs) {
     // SAFETY: called from the exit path, which holds no reference to the slot.
     let Some(mut cur) = (unsafe { this().current() }).take() else { return };
+    this().occupied.set(false);
     cur.vp.regs = *regs;
     segments::save(&mut cur.vp);
     set_ts(false);
@@ -68,6 +69,7 @@ fn switch_in(v: Arc<Vcpu>, regs: &mut GuestRegs) {
     *regs = vp.regs;
     // SAFETY: as in `switch_out`.
     unsafe { *g.current() = Some(Current { vcpu: v, dom, vp }) };
+    g.occupied.set(true);
 }
 
 /// Makes `next` the running vCPU (`None`: idle). `regs` is the frame this CPU returns to a guest with.
@@ -108,8 +110,7 @@ fn load_tables(dom: &Arc<hypercore::domain::Domain>, l4: Mfn) {
 /// Leaves the tables of a guest that does not run here any more.
 pub fn leave_lazy() {
     let g = this();
-    // SAFETY: only looked at; the exit path's reference is not used across a flush request.
-    if unsafe { g.current() }.is_some() {
+    if g.occupied.get() {
         return;
     }
     super::flush::load_root(Mfn(crate::mm::paging::template() >> 12));
