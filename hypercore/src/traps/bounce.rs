@@ -8,6 +8,7 @@ use super::{Callback, TrapEntry, rflags};
 use crate::guest;
 use crate::machine::Machine;
 use crate::xen::Cx;
+use zerocopy::IntoBytes;
 
 /// The ABI's flat ring-3 selectors (arch-x86/xen-x86_64.h).
 pub const FLAT_CS64: u16 = 0xe033;
@@ -105,11 +106,7 @@ pub fn deliver<M: Machine>(cx: &mut Cx<'_, M>, b: &Bounce) -> Result<(), Undeliv
     push(u64::from(cx.regs.ss));
 
     let sp = top.wrapping_sub(n as u64 * 8);
-    let mut bytes = [0u8; 96];
-    for (chunk, w) in bytes.chunks_exact_mut(8).zip(&words[..n]) {
-        chunk.copy_from_slice(&w.to_le_bytes());
-    }
-    if guest::write_bytes(&cx.xen.m, sp, &bytes[..n * 8]).is_err() {
+    if guest::write_bytes(&cx.xen.m, sp, words[..n].as_bytes()).is_err() {
         return Err(Undeliverable::Stack(sp));
     }
 

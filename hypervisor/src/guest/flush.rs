@@ -70,9 +70,21 @@ pub fn serve() {
     me.served.store(ticket, Release);
 }
 
+/// Flushes this CPU.
+fn here(what: Flush) {
+    match what {
+        Flush::Page(va) => invlpg(va),
+        other => act(bits_of(other)),
+    }
+}
+
 /// Shoots down on `cpus` and returns when all have done so.
 pub fn shoot_down(cpus: &CpuMask, what: Flush) {
     let me = CpuId(crate::percpu::this().id);
+    // By far the most are about this CPU alone, and the list of tickets is long.
+    if *cpus == CpuMask::single(me) {
+        return here(what);
+    }
     let mut waiting: [u64; MAX_CPUS] = [0; MAX_CPUS];
     let count = crate::percpu::count();
     for cpu in cpus.iter().filter(|c| *c != me && c.0 < count) {
@@ -82,10 +94,7 @@ pub fn shoot_down(cpus: &CpuMask, what: Flush) {
         crate::apic::send_ipi(cpu.0, crate::trap::vector::FLUSH);
     }
     if cpus.contains(me) {
-        match what {
-            Flush::Page(va) => invlpg(va),
-            other => act(bits_of(other)),
-        }
+        here(what);
     }
     for cpu in cpus.iter().filter(|c| *c != me && c.0 < count) {
         while REQUESTS[cpu.0 as usize].served.load(Acquire) < waiting[cpu.0 as usize] {
