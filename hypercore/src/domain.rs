@@ -15,7 +15,7 @@ use crate::time::DomainTime;
 use crate::vcpu::Vcpu;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 
 /// Where a domain is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,7 +70,7 @@ pub struct Domain {
     pub policy: DomainPolicy,
     pub io: DomainIo,
     /// `vm_assist` types that are on (bit n = `VMASST_TYPE_n`).
-    pub vm_assist: AtomicU32,
+    pub vm_assist: AtomicU64,
 }
 
 /// What creation needs to know before any subsystem state exists.
@@ -120,7 +120,7 @@ impl Domain {
             time: DomainTime::new(),
             policy,
             io: DomainIo::new(),
-            vm_assist: AtomicU32::new(0),
+            vm_assist: AtomicU64::new(0),
         }))
     }
 

@@ -1,8 +1,9 @@
-//! The hypervisor's virtual address space: PML4 slots 256..=271, the same in every address space.
+//! The hypervisor's virtual address space: PML4 slots 256..=271, the same in every address space
+//! (slot 256 is blank where only user mode runs).
 //!
 //! | address | what | access |
 //! |---|---|---|
-//! | `M2P_GUEST` (slot 256) | machine-to-physical table | guests read |
+//! | `M2P_GUEST` (slot 256) | machine-to-physical table | guest kernels read |
 //! | `MMIO_BASE` (slot 260) | device registers, uncached | hypervisor |
 //! | `PERCPU_BASE` (slot 260) | per CPU: descriptor windows, stacks with guard pages | hypervisor |
 //! | `M2P_RW` (slot 261) | the same table, writable | hypervisor |

@@ -17,11 +17,12 @@ pub const PV_ASSISTS: u64 = 1 << VMASST_TYPE_4GB_SEGMENTS
     | 1 << VMASST_TYPE_WRITABLE_PAGETABLES
     | 1 << VMASST_TYPE_PAE_EXTENDED_CR3
     | 1 << VMASST_TYPE_ARCHITECTURAL_IOPL
-    | 1 << VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
+    | 1 << VMASST_TYPE_RUNSTATE_UPDATE_FLAG
+    | 1 << VMASST_TYPE_M2P_STRICT;
 
 /// `vm_assist(cmd, type)`. EINVAL: no such assist.
 pub fn vm_assist<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, kind: u32) -> HcResult {
-    let bit = 1u64.checked_shl(kind).filter(|b| b & PV_ASSISTS != 0).ok_or(Errno::EINVAL)? as u32;
+    let bit = 1u64.checked_shl(kind).filter(|b| b & PV_ASSISTS != 0).ok_or(Errno::EINVAL)?;
     match cmd {
         VMASST_CMD_ENABLE => cx.dom.vm_assist.fetch_or(bit, AcqRel),
         VMASST_CMD_DISABLE => cx.dom.vm_assist.fetch_and(!bit, AcqRel),

@@ -97,7 +97,9 @@ fn assists_are_switched_one_by_one() {
     assert_eq!(g.dom.vm_assist.load(SeqCst), 1 << VMASST_TYPE_RUNSTATE_UPDATE_FLAG);
     assert_eq!(set(VMASST_CMD_DISABLE, VMASST_TYPE_RUNSTATE_UPDATE_FLAG), Ok(0));
     assert_eq!(g.dom.vm_assist.load(SeqCst), 0);
-    for bad in [6, 31, VMASST_TYPE_M2P_STRICT, 33, 63, 64, u32::MAX] {
+    assert_eq!(set(VMASST_CMD_ENABLE, VMASST_TYPE_M2P_STRICT), Ok(0));
+    assert_eq!(g.dom.vm_assist.load(SeqCst), 1 << VMASST_TYPE_M2P_STRICT);
+    for bad in [6, 31, 33, 63, 64, u32::MAX] {
         assert_eq!(set(VMASST_CMD_ENABLE, bad), Err(Errno::EINVAL));
     }
     assert_eq!(set(2, VMASST_TYPE_WRITABLE_PAGETABLES), Err(Errno::ENOSYS));

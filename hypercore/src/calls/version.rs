@@ -67,7 +67,7 @@ pub fn xen_version<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResu
             }
             let dom0 = if cx.dom.id == DomId::DOM0 { 1 << XENFEAT_DOM0 } else { 0 };
             // Meaningless to 64-bit guests, but told to those that asked for it.
-            let pae = cx.dom.vm_assist.load(Relaxed) >> VMASST_TYPE_PAE_EXTENDED_CR3 & 1;
+            let pae = cx.dom.vm_assist.load(Relaxed) as u32 >> VMASST_TYPE_PAE_EXTENDED_CR3 & 1;
             f.submap = PV_FEATURES | dom0 | pae << XENFEAT_PAE_PGDIR_ABOVE_4GB;
             guest::write(m, arg, &f)?;
         }

@@ -4,6 +4,7 @@
 //! of partial tables, entries of validated tables (and of the validated part of partial ones), CR3s, GDTs and
 //! LDTs, events' pages, grants, and the hypervisor's own shared frames.
 
+use super::base::M2P_SLOT;
 use super::entry;
 use super::validate::hv_slot;
 use crate::domain::Domain;
@@ -148,9 +149,8 @@ impl<M: Machine> Tally<'_, M> {
         for i in 0..end {
             let pte = Pte(xen.m.load(&f, i * 8));
             if hv_slot(level, i) {
-                if pte.0 & !(Pte::ACCESSED | Pte::DIRTY)
-                    != xen.host.hv_l4[i - HV_L4_FIRST] & !(Pte::ACCESSED | Pte::DIRTY)
-                {
+                let blank = i == M2P_SLOT && pte == Pte(0);
+                if !blank && (pte.0 ^ xen.host.hv_l4[i - HV_L4_FIRST]) & !(Pte::ACCESSED | Pte::DIRTY) != 0 {
                     self.wrong(mfn, Wrong::Entry(i));
                 }
                 continue;

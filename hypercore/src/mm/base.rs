@@ -1,18 +1,28 @@
 //! CR3s of a vCPU, and the rest of its memory-management state.
+//!
+//! The machine-to-physical table is the guest kernel's to read, not its user mode's. An L4 has its slot blank until
+//! it becomes a kernel's root, and keeps it from then on; under `VMASST_TYPE_m2p_strict` it has it from the start, and
+//! loses it when it becomes a user mode's (public header xen.h).
 
 use super::desc::Descriptors;
+use super::lock::TableLock;
 use super::types::{get_table, put_table};
 use super::{Pt, R, tlb};
 use crate::domain::Domain;
+use crate::frame::FrameRef;
 use crate::ids::Mfn;
 use crate::machine::Machine;
 use crate::sync::Mutex;
 use crate::vcpu::Vcpu;
 use crate::xen::{Cx, Xen};
 use abi::Errno;
+use abi::xen::VMASST_TYPE_M2P_STRICT;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use x86::pte::{HV_L4_FIRST, Pte};
 
 const NONE: u64 = u64::MAX;
+/// Slot of an L4 that shows guests the machine-to-physical table.
+pub(super) const M2P_SLOT: usize = HV_L4_FIRST;
 
 /// Memory-management state of a vCPU: shared, for the audit and the tools look at it.
 pub struct VcpuMm {
@@ -69,15 +79,45 @@ impl VcpuMm {
     }
 }
 
+/// Whether the domain wants the machine-to-physical table hidden from whatever its user mode runs on.
+pub(super) fn m2p_strict(dom: &Domain) -> bool {
+    dom.vm_assist.load(Relaxed) & 1 << VMASST_TYPE_M2P_STRICT != 0
+}
+
+/// Makes the machine-to-physical table's slot of an L4 what its use as a root of this mode wants. The caller holds a
+/// type count. A slot that goes blank is cached by nobody who loads the root afterwards: guests' translations of
+/// the table are not global.
+fn settle_m2p<M: Machine>(pt: &Pt<'_, M>, f: &FrameRef, kernel: bool) -> R<()> {
+    let want = match (kernel, m2p_strict(pt.dom)) {
+        (true, false) => Pte(pt.xen.host.hv_l4[M2P_SLOT - HV_L4_FIRST]),
+        (false, true) => Pte(0),
+        _ => return Ok(()),
+    };
+    if Pte(pt.xen.m.load(f, M2P_SLOT * 8)).present() == want.present() {
+        return Ok(());
+    }
+    let own = f.try_clone().ok_or(Errno::EBUSY)?;
+    let lock = TableLock::new(pt, own)?.map_err(|_| Errno::EINVAL)?;
+    let mut now = lock.load(M2P_SLOT);
+    while now.present() != want.present()
+        && let Err(other) = lock.exchange(M2P_SLOT, now, want)
+    {
+        now = other;
+    }
+    Ok(())
+}
+
 /// Takes both counts for a CR3.
-fn take<M: Machine>(xen: &Xen<M>, dom: &Domain, mfn: Mfn) -> R<()> {
+fn take<M: Machine>(xen: &Xen<M>, dom: &Domain, mfn: Mfn, kernel: bool) -> R<()> {
     if !dom.is_alive() {
         return Err(Errno::EINVAL.into());
     }
     let f = xen.frames.get(mfn, dom.id).ok_or(Errno::EINVAL)?;
-    get_table(&Pt::own(xen, dom), &f, 4)?;
-    f.into_raw();
-    Ok(())
+    let pt = Pt::own(xen, dom);
+    get_table(&pt, &f, 4)?;
+    let settled = settle_m2p(&pt, &f, kernel);
+    let mfn = f.into_raw();
+    settled.inspect_err(|_| give_back(xen, dom, Some(mfn)))
 }
 
 fn give_back<M: Machine>(xen: &Xen<M>, dom: &Domain, old: Option<Mfn>) {
@@ -92,7 +132,7 @@ fn give_back<M: Machine>(xen: &Xen<M>, dom: &Domain, old: Option<Mfn>) {
 /// `VCPUOP_initialise`.
 pub fn set_cr3<M: Machine>(xen: &Xen<M>, dom: &Domain, v: &Vcpu, kernel: bool, mfn: Option<Mfn>) -> R<()> {
     if let Some(mfn) = mfn {
-        take(xen, dom, mfn)?;
+        take(xen, dom, mfn, kernel)?;
     }
     let old = v.mm.exchange(kernel, mfn);
     v.mm.reload.store(true, Release);
@@ -106,7 +146,7 @@ pub fn new_kernel_base<M: Machine>(cx: &mut Cx<'_, M>, mfn: Mfn) -> R<()> {
         tlb::flush_local(cx.xen);
         return Ok(());
     }
-    take(cx.xen, cx.dom, mfn)?;
+    take(cx.xen, cx.dom, mfn, true)?;
     let old = cx.vcpu.mm.exchange(true, Some(mfn));
     if cx.vp.kernel_mode {
         cx.xen.m.load_root(mfn);
@@ -122,7 +162,7 @@ pub(super) fn new_user_base<M: Machine>(cx: &mut Cx<'_, M>, mfn: Mfn) -> R<()> {
     }
     let new = (mfn.0 != 0).then_some(mfn);
     if let Some(mfn) = new {
-        take(cx.xen, cx.dom, mfn)?;
+        take(cx.xen, cx.dom, mfn, false)?;
     }
     let old = cx.vcpu.mm.exchange(false, new);
     if !cx.vp.kernel_mode {

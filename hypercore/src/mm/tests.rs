@@ -289,10 +289,65 @@ fn line_9_the_hypervisors_slots_are_its_own() {
     // What the guest wrote there before is gone after validation, whatever it was.
     let other = table(&k, 8, &[(256, 0x1234_5007), (271, k.pages[1].0 << 12 | RW), (272, 0)]);
     assert_eq!(pin(&k, 4, other), Ok(0));
-    for slot in 256..272 {
+    for slot in 257..272 {
         assert_eq!(g.xen.m.debug_load(other, slot), g.xen.host.hv_l4[slot - 256]);
     }
+    assert_eq!(g.xen.m.debug_load(other, 256), 0);
     check(g.xen, "after the pin");
+}
+
+#[test]
+fn line_9_the_m2p_is_the_kernels() {
+    let k = one();
+    let g = &k.guest;
+    let l4s: [Mfn; 2] =
+        core::array::from_fn(|i| table(&k, 8 + i, &[(index(BASE, 4), k.tables[2].0 << 12 | RW)]));
+    let shown = |l4: Mfn| {
+        let slot = g.xen.m.debug_load(l4, 256);
+        assert!(slot == 0 || slot == g.xen.host.hv_l4[0], "{slot:#x}");
+        slot != 0
+    };
+    let root = |kernel: bool, l4: Mfn| {
+        let cmd = if kernel { MMUEXT_NEW_BASEPTR } else { MMUEXT_NEW_USER_BASEPTR };
+        assert_eq!(k.mmuext(0, cmd, l4.0, 0, SELF), Ok(0));
+        check(g.xen, "with a new root");
+        shown(l4)
+    };
+    let strict = |cmd: u32| {
+        let args = [cmd.into(), VMASST_TYPE_M2P_STRICT.into(), 0, 0, 0, 0];
+        assert_eq!(k.hypercall(0, HYPERVISOR_VM_ASSIST, args), Ok(0));
+    };
+    // Blank until it is a kernel's, and not again.
+    assert!(shown(k.tables[3]));
+    for l4 in l4s {
+        assert_eq!(pin(&k, 4, l4), Ok(0));
+        assert!(!shown(l4));
+    }
+    assert!(!root(false, l4s[0]));
+    assert!(root(true, l4s[0]));
+    assert!(root(false, l4s[1]) == shown(l4s[1]) && !shown(l4s[1]));
+    assert!(root(true, l4s[1]));
+    assert!(root(false, l4s[1]));
+    // The guest has no say of its own.
+    assert_eq!(k.set_pte(0, k.slot(l4s[0], 256), 0), Err(Errno::EINVAL));
+    assert!(root(true, k.tables[3]));
+    assert_eq!(k.mmuext(0, MMUEXT_NEW_USER_BASEPTR, 0, 0, SELF), Ok(0));
+    for l4 in l4s {
+        assert_eq!(unpin(&k, l4), Ok(0));
+    }
+    // Strictly: there until it is a user mode's.
+    strict(VMASST_CMD_ENABLE);
+    for l4 in l4s {
+        assert_eq!(pin(&k, 4, l4), Ok(0));
+        assert!(shown(l4));
+    }
+    assert!(root(true, l4s[0]));
+    assert!(!root(false, l4s[0]));
+    assert!(root(true, l4s[1]));
+    assert!(!root(true, l4s[0]));
+    strict(VMASST_CMD_DISABLE);
+    assert!(root(true, k.tables[3]));
+    assert!(root(true, l4s[0]));
 }
 
 #[test]

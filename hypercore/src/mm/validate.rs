@@ -5,6 +5,7 @@
 //! an interrupted devalidation may name a table that is partial itself; it holds its own reference.
 //! Calls nest once a level, four deep at most.
 
+use super::base::{M2P_SLOT, m2p_strict};
 use super::lock::Exclusive;
 use super::{Fail, Pt, R, entry};
 use crate::frame::FrameRef;
@@ -20,6 +21,13 @@ pub(super) fn hv_slot(level: u8, index: usize) -> bool {
     level == 4 && (HV_L4_FIRST..HV_L4_END).contains(&index)
 }
 
+/// What the hypervisor's slot `index` of a new L4 is: a copy of its own table's. The machine-to-physical table is for
+/// guest kernels; an L4 shows it once it is one's (see [`super::base`]), or from the start where the domain asked
+/// for that order.
+fn hv_entry<M: Machine>(pt: &Pt<'_, M>, index: usize) -> u64 {
+    if index == M2P_SLOT && !m2p_strict(pt.dom) { 0 } else { pt.xen.host.hv_l4[index - HV_L4_FIRST] }
+}
+
 /// Takes the references of entries `start..`, adjusting them as they are stored. On failure says how many
 /// entries hold theirs. The caller has count 1 of a table not yet validated: nobody else touches it.
 pub(super) fn validate<M: Machine>(
@@ -31,7 +39,7 @@ pub(super) fn validate<M: Machine>(
     let m = &pt.xen.m;
     for i in start..ENTRIES {
         if hv_slot(level, i) {
-            m.store(&Exclusive(f), i * 8, pt.xen.host.hv_l4[i - HV_L4_FIRST]);
+            m.store(&Exclusive(f), i * 8, hv_entry(pt, i));
             continue;
         }
         let old = Pte(m.load(f, i * 8));

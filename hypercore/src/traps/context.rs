@@ -117,7 +117,7 @@ pub fn set<M: Machine>(
     mm::base::set_cr3(xen, dom, v, false, user)?;
 
     if v.id == VcpuId(0) {
-        dom.vm_assist.store((c.vm_assist & PV_ASSISTS) as u32, Release);
+        dom.vm_assist.store(c.vm_assist & PV_ASSISTS, Release);
     }
     v.with_private(|old| core::mem::swap(old, &mut vp)).ok_or(Errno::EBUSY)?;
     v.initialised.store(true, Release);
@@ -213,7 +213,7 @@ pub fn get<M: Machine>(xen: &Xen<M>, dom: &Domain, v: &Vcpu) -> Result<GuestCont
     c.ctrlreg[3] = v.mm.kernel_cr3().map_or(0, |m| xen_pfn_to_cr3(m.0));
     c.ctrlreg[1] = v.mm.user_cr3().map_or(0, |m| xen_pfn_to_cr3(m.0));
     if v.id == VcpuId(0) {
-        c.vm_assist = dom.vm_assist.load(Acquire).into();
+        c.vm_assist = dom.vm_assist.load(Acquire);
     }
     Ok(ctx)
 }

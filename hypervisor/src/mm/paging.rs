@@ -34,8 +34,8 @@ pub const DATA: u64 = PRESENT | WRITE | GLOBAL | NO_EXEC | ACCESSED | DIRTY;
 pub const READ_ONLY: u64 = PRESENT | GLOBAL | NO_EXEC | ACCESSED;
 /// Its code.
 pub const CODE: u64 = PRESENT | GLOBAL | ACCESSED;
-/// What guests may read.
-pub const GUEST_READ: u64 = PRESENT | USER | GLOBAL | NO_EXEC | ACCESSED;
+/// What guest kernels may read. Not global: their user mode's tables do not show it.
+pub const GUEST_READ: u64 = PRESENT | USER | NO_EXEC | ACCESSED;
 
 const SIZE_2M: u64 = 2 << 20;
 const SIZE_1G: u64 = 1 << 30;

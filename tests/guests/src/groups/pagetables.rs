@@ -36,6 +36,8 @@ pub fn run() {
     emulated_writes();
     m2p();
     bases();
+    m2p_slot(false);
+    m2p_slot(true);
     linear();
     operations();
 }
@@ -551,6 +553,55 @@ fn linear() {
     say!("pagetables.linear-done", "{} {}", other.map(DATA), l2.map(DATA));
     other.set(3, 0);
     l2.set(3, 0);
+}
+
+/// The machine-to-physical table's slot of a new L4, in kernel and user use.
+fn m2p_slot(strict: bool) {
+    let mode = if strict { "strict" } else { "default" };
+    let assist = |cmd: u32| call(HYPERVISOR_VM_ASSIST, [cmd.into(), VMASST_TYPE_M2P_STRICT.into(), 0, 0]);
+    if strict {
+        say!("pagetables.m2p-strict", "{}", assist(VMASST_CMD_ENABLE));
+    }
+    let old = l4_mfn();
+    let old_slot = || if mm::read(start_info().pt_base + 8 * 256) & P != 0 { "there" } else { "blank" };
+    say!(format_args!("pagetables.m2p-{mode}-own"), "{}", old_slot());
+    let [user, kernel] = core::array::from_fn(|_| Page::new());
+    for new in [user, kernel] {
+        for slot in (0..512).filter(|slot| !(256..272).contains(slot)) {
+            new.set(slot, mm::read(start_info().pt_base + 8 * slot as u64));
+        }
+        new.map(READ);
+        pin(4, new);
+    }
+    let slot = |page: &Page| if page.get(256) & P != 0 { "there" } else { "blank" };
+    let user_base = |mfn: u64| mmuext(MMUEXT_NEW_USER_BASEPTR, mfn, 0);
+    let kernel_base = |mfn: u64| mmuext(MMUEXT_NEW_BASEPTR, mfn, 0);
+    say!(format_args!("pagetables.m2p-{mode}-pinned"), "{}", slot(user));
+    say!(format_args!("pagetables.m2p-{mode}-user"), "{} {}", user_base(user.mfn()), slot(user));
+    say!(format_args!("pagetables.m2p-{mode}-both"), "{} {}", kernel_base(user.mfn()), slot(user));
+    say!(format_args!("pagetables.m2p-{mode}-user-again"), "{} {}", user_base(user.mfn()), slot(user));
+    say!(format_args!("pagetables.m2p-{mode}-kernel-again"), "{} {}", kernel_base(user.mfn()), slot(user));
+    say!(format_args!("pagetables.m2p-{mode}-kernel"), "{} {}", kernel_base(kernel.mfn()), slot(kernel));
+    say!(format_args!("pagetables.m2p-{mode}-then-user"), "{} {}", user_base(kernel.mfn()), slot(kernel));
+    say!(format_args!("pagetables.m2p-{mode}-other"), "{} {}", user_base(user.mfn()), slot(user));
+    say!(format_args!("pagetables.m2p-{mode}-back"), "{} {}", kernel_base(old), slot(kernel));
+    say!(format_args!("pagetables.m2p-{mode}-old-as-user"), "{} {}", user_base(old), old_slot());
+    say!(format_args!("pagetables.m2p-{mode}-old-again"), "{} {}", kernel_base(old), old_slot());
+    if strict {
+        say!("pagetables.m2p-not-strict", "{} {}", assist(VMASST_CMD_DISABLE), old_slot());
+        say!("pagetables.m2p-not-strict-same", "{} {}", kernel_base(old), old_slot());
+        say!("pagetables.m2p-not-strict-other", "{} {}", kernel_base(kernel.mfn()), slot(kernel));
+        say!("pagetables.m2p-not-strict-back", "{} {}", kernel_base(old), old_slot());
+    }
+    say!(format_args!("pagetables.m2p-{mode}-none"), "{} {}", user_base(0), old_slot());
+    say!(
+        format_args!("pagetables.m2p-{mode}-done"),
+        "{} {} {} {}",
+        unpin(user),
+        unpin(kernel),
+        user.map(DATA),
+        kernel.map(DATA)
+    );
 }
 
 fn operations() {
