@@ -3,8 +3,9 @@
 //! `a` = owner (63..=48), uncached (47), foreign (46), state (45..=44), allocated (43), existence count
 //! (42..=0).
 //! `b` = type (63..=60), validated (59), pinned (58), partial (57), locked (56), type count (55..=32),
-//! and a union (31..=0): TLB stamp while the type count is 0, validation progress while partial (entries
-//! `0..progress` of the table hold their references).
+//! and a union (31..=0): TLB stamp of a frame that nobody uses as its type; of a table that somebody does, or that
+//! is partial, how it takes part in linear mappings (31..=16) and, while partial, validation progress (15..=0:
+//! entries `0..progress` of the table hold their references).
 //!
 //! A partial table has type count 0, and its `partial` mark holds one existence reference; a type count
 //! without `validated` is a CPU that validates or devalidates it right now.
@@ -119,6 +120,20 @@ impl FrameType {
     }
 }
 
+/// How a table takes part in linear mappings: entries that refer to a table of their own level, another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Linear {
+    /// So many of its entries refer to others.
+    Refers(u16),
+    /// So many entries of others refer to it (more than 0).
+    Referred(u16),
+}
+
+impl Linear {
+    /// Most that can be counted.
+    pub const MAX: u16 = 0x7fff;
+}
+
 /// Word `b`, decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct B(pub u64);
@@ -143,9 +158,28 @@ impl B {
     pub const fn has(self, bit: u64) -> bool {
         self.0 & bit != 0
     }
-    /// TLB stamp or validation progress.
+    /// TLB stamp.
     pub const fn union(self) -> u32 {
         self.0 as u32
+    }
+    /// Validation progress of a partial table.
+    pub const fn progress(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+    pub const fn with_progress(self, entries: usize) -> Self {
+        Self(self.0 & !0xffff | entries as u64 & 0xffff)
+    }
+    /// Of a table with a type count, or a partial one.
+    pub const fn linear(self) -> Linear {
+        let n = (self.0 >> 16) as u16;
+        if n > Linear::MAX { Linear::Referred(n & Linear::MAX) } else { Linear::Refers(n) }
+    }
+    pub const fn with_linear(self, linear: Linear) -> Self {
+        let n = match linear {
+            Linear::Refers(n) => n,
+            Linear::Referred(n) => n | !Linear::MAX,
+        };
+        Self(self.0 & !0xffff_0000 | (n as u64) << 16)
     }
     pub const fn with_type(self, t: FrameType) -> Self {
         Self(self.0 & !(0xf << Self::TYPE_SHIFT) | (t as u64) << Self::TYPE_SHIFT)

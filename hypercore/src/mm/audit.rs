@@ -5,10 +5,10 @@
 //! LDTs, events' pages, grants, and the hypervisor's own shared frames.
 
 use super::base::M2P_SLOT;
-use super::entry;
 use super::validate::hv_slot;
+use super::{entry, linear};
 use crate::domain::Domain;
-use crate::frame::record::{A, B, FrameState, FrameType};
+use crate::frame::record::{A, B, FrameState, FrameType, Linear};
 use crate::ids::{DomId, Mfn, VcpuId};
 use crate::machine::Machine;
 use crate::xen::Xen;
@@ -32,6 +32,8 @@ pub enum Wrong {
     Kind(FrameType, FrameType),
     /// Locked, or counted without being validated, while nobody does anything.
     Unfinished,
+    /// Entries that refer to their own level: stored, found; see [`Linear`].
+    Linear(Linear, Linear),
     /// An entry (its index) that no validated table may have.
     Entry(usize),
     /// A holder names a frame that nobody owns.
@@ -67,19 +69,22 @@ impl Report {
     }
 }
 
+/// What was found to hold a frame: existence and type references, and entries of its own level that refer to it.
+type Found = (u32, u32, u32);
+
 /// Counts by frame.
 struct Tally<'a, M: Machine> {
     xen: &'a Xen<M>,
-    found: Vec<(u32, u32)>,
+    found: Vec<Found>,
     report: Report,
 }
 
 /// Recounts everything. ENOMEM when there is no memory for the counts.
 pub fn audit<M: Machine>(xen: &Xen<M>) -> Result<Report, Errno> {
     let frames = xen.frames.max_mfn().0 as usize;
-    let mut found = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     found.try_reserve_exact(frames).map_err(|_| Errno::ENOMEM)?;
-    found.resize(frames, (0, 0));
+    found.resize(frames, (0, 0, 0));
     let mut t = Tally { xen, found, report: Report::default() };
     for mfn in (0..frames as u64).map(Mfn) {
         t.frame(mfn);
@@ -137,8 +142,8 @@ impl<M: Machine> Tally<'_, M> {
         let Some(level) = b.kind().level() else { return };
         let end = match (b.has(B::VALIDATED), b.has(B::PARTIAL)) {
             (true, _) => ENTRIES,
-            (false, true) => b.union() as usize,
-            (false, false) => 0,
+            (false, true) => b.progress(),
+            (false, false) => return,
         };
         self.entries(mfn, a, level, end);
     }
@@ -146,6 +151,7 @@ impl<M: Machine> Tally<'_, M> {
     fn entries(&mut self, mfn: Mfn, a: A, level: u8, end: usize) {
         let xen = self.xen;
         let Some(f) = xen.frames.get_held(mfn, a.owner()) else { return };
+        let mut refers = 0;
         for i in 0..end {
             let pte = Pte(xen.m.load(&f, i * 8));
             if hv_slot(level, i) {
@@ -162,10 +168,29 @@ impl<M: Machine> Tally<'_, M> {
                 self.wrong(mfn, Wrong::Entry(i));
             }
             let target = Mfn(pte.mfn());
-            if level > 1 {
+            if linear::is(xen, level, pte) {
+                if pte.has(Pte::RW) {
+                    self.wrong(mfn, Wrong::Entry(i));
+                }
+                if target != mfn {
+                    refers += 1;
+                    self.holder(target, Some(FrameType::table(level)));
+                    self.found[target.0 as usize].2 += 1;
+                }
+            } else if level > 1 {
                 self.holder(target, Some(FrameType::table(level - 1)));
             } else if entry::counted(xen, target) {
                 self.holder(target, pte.has(Pte::RW).then_some(FrameType::Writable));
+            }
+        }
+        let stored = xen.frames.peek(mfn).map(|(_, b)| b.linear());
+        match stored {
+            // What refers to it is found later.
+            Some(Linear::Referred(_)) | None if refers == 0 => {}
+            Some(Linear::Refers(n)) if n == refers => {}
+            other => {
+                let stored = other.unwrap_or(Linear::Refers(0));
+                self.wrong(mfn, Wrong::Linear(stored, Linear::Refers(refers)));
             }
         }
     }
@@ -194,7 +219,7 @@ impl<M: Machine> Tally<'_, M> {
         for i in 0..self.found.len() {
             let mfn = Mfn(i as u64);
             let Some((a, b)) = self.xen.frames.peek(mfn) else { continue };
-            let (exist, types) = self.found[i];
+            let (exist, types, linear) = self.found[i];
             let (exist, types) = (u64::from(exist), u64::from(types));
             self.report.references += exist;
             self.report.types += types;
@@ -206,6 +231,14 @@ impl<M: Machine> Tally<'_, M> {
             }
             if b.count() != types {
                 self.wrong(mfn, Wrong::Types(b.count(), types));
+            }
+            let used = b.kind().level().is_some() && (b.count() > 0 || b.has(B::PARTIAL));
+            let referred = match b.linear() {
+                Linear::Referred(n) if used => u32::from(n),
+                _ => 0,
+            };
+            if referred != linear {
+                self.wrong(mfn, Wrong::Linear(b.linear(), Linear::Referred(linear as u16)));
             }
             if a.state() == FrameState::Domain
                 && let Some((_, n)) = owned.iter_mut().find(|(d, _)| *d == a.owner())

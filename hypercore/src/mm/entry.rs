@@ -5,7 +5,7 @@
 //! load flushes everything a guest mapped. Entries of level 4 are marked accessed from the start.
 
 use super::types::{get_table, get_writable, put_table, put_writable};
-use super::{Fail, Pt, R};
+use super::{Fail, Pt, R, linear};
 use crate::domain::Domain;
 use crate::frame::record::A;
 use crate::ids::Mfn;
@@ -38,7 +38,8 @@ pub(super) fn adjust(level: u8, pte: Pte) -> Result<Pte, Errno> {
 }
 
 /// Takes the references of an entry about to be stored; answers the entry to store.
-pub(super) fn get<M: Machine>(pt: &Pt<'_, M>, level: u8, pte: Pte) -> R<Pte> {
+/// `table`: whose entry it is to be.
+pub(super) fn get<M: Machine>(pt: &Pt<'_, M>, table: Mfn, level: u8, pte: Pte) -> R<Pte> {
     if !pte.present() {
         return Ok(pte);
     }
@@ -47,8 +48,13 @@ pub(super) fn get<M: Machine>(pt: &Pt<'_, M>, level: u8, pte: Pte) -> R<Pte> {
         return get_leaf(pt, pte);
     }
     let f = pt.xen.frames.get(Mfn(pte.mfn()), pt.dom.id).ok_or(Errno::EINVAL)?;
-    get_table(pt, &f, level - 1)?;
-    f.into_raw();
+    match get_table(pt, &f, level - 1) {
+        Ok(()) => {
+            f.into_raw();
+        }
+        Err(Fail::Errno(Errno::EINVAL)) => linear::get(pt.xen, table, level, pte, f)?,
+        Err(e) => return Err(e),
+    }
     Ok(pte)
 }
 
@@ -104,21 +110,34 @@ fn cache_attributes(dom: &Domain, pte: Pte, remember: impl FnOnce()) -> Pte {
     }
 }
 
-/// Ends the references of an entry that is no longer stored (or whose table is no longer one). `Again`: they are
-/// gone, but the table below is partial now.
-pub(super) fn put<M: Machine>(xen: &Xen<M>, level: u8, pte: Pte) -> R<()> {
+/// Ends the references of an entry of `table` that is no longer stored (or that is no longer a table). `Again`: they
+/// are gone, but the table below is partial now.
+pub(super) fn put<M: Machine>(xen: &Xen<M>, table: Mfn, level: u8, pte: Pte) -> R<()> {
     let mfn = Mfn(pte.mfn());
     if !pte.present() || xen.frames.is_reserved(mfn) {
+        return Ok(());
+    }
+    if linear::is(xen, level, pte) {
+        linear::put(xen, table, level, mfn);
         return Ok(());
     }
     if level > 1 {
         return put_table(xen, xen.frames.adopt(mfn));
     }
+    put_leaf(xen, pte);
+    Ok(())
+}
+
+/// As [`put`], for an entry of level 1.
+pub(super) fn put_leaf<M: Machine>(xen: &Xen<M>, pte: Pte) {
+    let mfn = Mfn(pte.mfn());
+    if !pte.present() || xen.frames.is_reserved(mfn) {
+        return;
+    }
     if pte.has(Pte::RW) {
         put_writable(xen, mfn);
     }
     drop(xen.frames.adopt(mfn));
-    Ok(())
 }
 
 /// Whether a level-1 entry that maps `mfn` holds references.

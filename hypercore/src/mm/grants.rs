@@ -3,8 +3,9 @@
 //!
 //! An entry made here holds its references as any other does, so that an ordinary write over it ends them.
 
+use super::entry::put_leaf;
 use super::lock::TableLock;
-use super::update::{release, store};
+use super::update::store;
 use super::{Pt, R, entry, types, walk};
 use crate::frame::FrameRef;
 use crate::frame::record::A;
@@ -65,7 +66,7 @@ pub fn replace_va<M: Machine>(cx: &Cx<'_, M>, va: u64, mfn: Mfn, from: u64) -> R
 fn put_back<M: Machine>(cx: &Cx<'_, M>, pt: &Pt<'_, M>, va: u64, taken: Pte) {
     let back = by_va(cx, pt, va).ok().filter(|(lock, index)| lock.load(*index) == Pte(0));
     if back.is_none_or(|(lock, index)| store(&lock, index, Pte(0), taken, false).is_err()) {
-        release(pt, 1, taken);
+        put_leaf(pt.xen, taken);
     }
 }
 
@@ -106,11 +107,11 @@ fn map<M: Machine>(pt: &Pt<'_, M>, lock: &TableLock<'_, M>, index: usize, pte: P
     }
     match store(lock, index, lock.load(index), new, false) {
         Ok(was) => {
-            release(pt, 1, was);
+            put_leaf(pt.xen, was);
             Ok(())
         }
         Err(_) => {
-            release(pt, 1, new);
+            put_leaf(pt.xen, new);
             Err(Errno::EBUSY.into())
         }
     }
@@ -123,6 +124,6 @@ fn unmap<M: Machine>(pt: &Pt<'_, M>, lock: &TableLock<'_, M>, index: usize, mfn:
         return Err(Errno::EINVAL.into());
     }
     let was = store(lock, index, old, new, false).map_err(|_| Errno::EBUSY)?;
-    release(pt, 1, was);
+    put_leaf(pt.xen, was);
     Ok(())
 }

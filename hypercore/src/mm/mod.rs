@@ -1,7 +1,7 @@
 //! PV memory: page types, validation of page tables, and the calls that change them.
 //!
 //! - [`types`]: type references and what ends them; [`validate`]: tables as a whole; [`entry`]: what one entry
-//!   may be and which references it holds; [`lock`]: the right to write a table; [`update`]: one entry's change.
+//!   may be and which references it holds, [`linear`]: if it refers to its own level; [`lock`]: the right to write a table; [`update`]: one entry's change.
 //! - [`walk`], [`base`], [`pin`], [`desc`], [`ptwr`], [`grants`]: finding an entry by address, CR3s, pins,
 //!   descriptor pages, emulated writes, and entries that grants make.
 //! - [`mmu_update`], [`mmuext`]: the hypercalls.
@@ -9,7 +9,7 @@
 //!   it all; [`iomem`]: ending device mappings; [`boot`]: for domain builders.
 //!
 //! Who holds what: a present L1 entry holds an existence reference to its frame, and a *writable* type count
-//! if it has RW; a present higher entry holds both counts of the table below; so do a CR3, a pin, and a GDT or
+//! if it has RW; a present higher entry holds both counts of the table below (or of another one of its level); so do a CR3, a pin, and a GDT or
 //! LDT page in use. Entries of reserved frames (device memory) hold nothing. A partial table's mark holds one
 //! existence reference, and the entries before its progress theirs.
 
@@ -20,6 +20,7 @@ pub mod desc;
 pub mod entry;
 pub mod grants;
 pub mod iomem;
+pub mod linear;
 pub mod lock;
 pub mod mmu_update;
 pub mod mmuext;

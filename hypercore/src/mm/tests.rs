@@ -1,5 +1,7 @@
 //! The lines of INVARIANTS that page tables are about, each by what a guest can do.
 
+mod linear;
+
 use crate::domain::Dying;
 use crate::frame::record::{A, B, FrameType};
 use crate::ids::{DomId, Mfn, VcpuId};
@@ -257,23 +259,6 @@ fn line_7_the_fast_path_widens_nothing() {
         assert_eq!(k.set_pte(0, slot, k.tables[0].0 << 12 | RW | bad), Err(Errno::EINVAL));
     }
     check(g.xen, "after updates");
-}
-
-#[test]
-fn line_8_no_table_refers_to_its_own_level() {
-    let k = one();
-    let (l1, l2, l4) = (k.tables[0], k.tables[1], k.tables[3]);
-    assert_eq!(k.set_pte(0, k.slot(l4, 5), l4.0 << 12 | RO), Err(Errno::EINVAL));
-    assert_eq!(k.set_pte(0, k.slot(l2, 5), l2.0 << 12 | RO), Err(Errno::EINVAL));
-    // One that names itself when it is validated.
-    let own = unmap(&k, 8);
-    k.guest.fill(own, &[(0, own.0 << 12 | RO), (1, l1.0 << 12 | RO)]);
-    for level in 2..=4 {
-        assert_eq!(pin(&k, level, own), Err(Errno::EINVAL));
-    }
-    // A level-1 entry may show its own table, to read.
-    assert_eq!(k.set_pte(0, k.pte(5), l1.0 << 12 | RO), Ok(0));
-    check(k.guest.xen, "after refusals");
 }
 
 #[test]

@@ -41,8 +41,8 @@ fn claim<M: Machine>(xen: &Xen<M>, f: &FrameRef, want: FrameType) -> R<Claim> {
             } else if b.has(B::VALIDATED) {
                 (cur + B::COUNT_ONE, Claim::Counted)
             } else if b.has(B::PARTIAL) {
-                first = Claim::First(b.union() as usize, None);
-                (B(cur & !B::PARTIAL).with_union(0).0 + B::COUNT_ONE, first)
+                first = Claim::First(b.progress(), None);
+                (B(cur & !B::PARTIAL).with_progress(0).0 + B::COUNT_ONE, first)
             } else if b.count() > 0 {
                 return Err(Fail::Again);
             } else {
@@ -68,7 +68,7 @@ fn claim<M: Machine>(xen: &Xen<M>, f: &FrameRef, want: FrameType) -> R<Claim> {
         };
         match r.b.compare_exchange_weak(cur, next, AcqRel, Acquire) {
             Ok(_) if b.has(B::PARTIAL) => {
-                return Ok(Claim::First(b.union() as usize, Some(xen.frames.adopt(f.mfn()))));
+                return Ok(Claim::First(b.progress(), Some(xen.frames.adopt(f.mfn()))));
             }
             Ok(_) => return Ok(done),
             Err(now) => cur = now,

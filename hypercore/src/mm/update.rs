@@ -42,14 +42,14 @@ pub fn set_entry<M: Machine>(
         }
         return Ok(());
     }
-    let stored = entry::get(pt, level, new)?;
+    let stored = entry::get(pt, lock.mfn(), level, new)?;
     match store(lock, index, old, stored, keep_ad) {
         Ok(was) => {
-            release(pt, level, was);
+            release(pt, lock.mfn(), level, was);
             recheck(pt, lock, index, stored)
         }
         Err(_) => {
-            release(pt, level, stored);
+            release(pt, lock.mfn(), level, stored);
             Err(Errno::EBUSY.into())
         }
     }
@@ -67,9 +67,9 @@ fn recheck<M: Machine>(pt: &Pt<'_, M>, lock: &TableLock<'_, M>, index: usize, st
     Ok(())
 }
 
-/// Ends the references of an entry that is not stored any more.
-pub(super) fn release<M: Machine>(pt: &Pt<'_, M>, level: u8, was: Pte) {
-    if entry::put(pt.xen, level, was) == Err(Fail::Again) {
+/// Ends the references of an entry of `table` that is not stored any more.
+pub(super) fn release<M: Machine>(pt: &Pt<'_, M>, table: Mfn, level: u8, was: Pte) {
+    if entry::put(pt.xen, table, level, was) == Err(Fail::Again) {
         pt.dom.mm.defer(Mfn(was.mfn()));
     }
 }

@@ -3,7 +3,7 @@
 //! Progress goes through the entries upwards when validating and downwards when devalidating, so that a partial
 //! table always holds exactly the references of the entries before its progress. The entry at the progress of
 //! an interrupted devalidation may name a table that is partial itself; it holds its own reference.
-//! Calls nest once a level, four deep at most.
+//! Calls nest once a level, when devalidating perhaps twice (see [`super::linear`]): seven deep at most.
 
 use super::base::{M2P_SLOT, m2p_strict};
 use super::lock::Exclusive;
@@ -46,7 +46,7 @@ pub(super) fn validate<M: Machine>(
         if !old.present() {
             continue;
         }
-        let new = entry::get(pt, level, old).map_err(|e| (e, i))?;
+        let new = entry::get(pt, f.mfn(), level, old).map_err(|e| (e, i))?;
         if new != old {
             m.store(&Exclusive(f), i * 8, new.0);
         }
@@ -67,7 +67,7 @@ pub(super) fn devalidate<M: Machine>(xen: &Xen<M>, f: &FrameRef, level: u8, end:
         if !old.present() {
             continue;
         }
-        entry::put(xen, level, old).map_err(|_| i)?;
+        entry::put(xen, f.mfn(), level, old).map_err(|_| i)?;
         if level > 1 && i > 0 && xen.m.preempt_point() {
             return Err(i);
         }
@@ -83,7 +83,7 @@ pub(super) fn suspend<M: Machine>(xen: &Xen<M>, f: &FrameRef, held: Option<Frame
         own.into_raw();
     }
     let _ = r.b.fetch_update(AcqRel, Relaxed, |cur| {
-        Some(B((cur - B::COUNT_ONE) | B::PARTIAL).with_union(progress as u32).0)
+        Some(B((cur - B::COUNT_ONE) | B::PARTIAL).with_progress(progress).0)
     });
 }
 
@@ -102,9 +102,9 @@ pub(super) fn finish<M: Machine>(xen: &Xen<M>, f: &FrameRef) -> R<()> {
     let (level, progress) = loop {
         let b = B(cur);
         let (true, Some(level)) = (b.has(B::PARTIAL), b.kind().level()) else { return Ok(()) };
-        let next = B(cur & !B::PARTIAL).with_union(0).0 + B::COUNT_ONE;
+        let next = B(cur & !B::PARTIAL).with_progress(0).0 + B::COUNT_ONE;
         match r.b.compare_exchange_weak(cur, next, AcqRel, Acquire) {
-            Ok(_) => break (level, b.union() as usize),
+            Ok(_) => break (level, b.progress()),
             Err(now) => cur = now,
         }
     };

@@ -39,6 +39,8 @@ pub fn run() {
     m2p_slot(false);
     m2p_slot(true);
     linear();
+    linear_chains();
+    kept_bits();
     operations();
 }
 
@@ -555,6 +557,69 @@ fn linear() {
     l2.set(3, 0);
 }
 
+/// Entries that refer to tables of their own level, which neither refer to such nor are referred to twice over.
+fn linear_chains() {
+    for level in 2..=4 {
+        let [a, b, c, data] = core::array::from_fn(|_| Page::new());
+        for table in [a, b, c, data] {
+            table.map(READ);
+        }
+        let entry = |of: &Page, slot: u64, to: Option<&Page>| {
+            mmu_update1(of.maddr() + 8 * slot, to.map_or(0, |to| to.maddr() | P | A))
+        };
+        macro_rules! tell {
+            ($check:expr, $($rest:tt)*) => {
+                say!(format_args!("pagetables.linear-l{level}-{}", $check), $($rest)*)
+            };
+        }
+        tell!("to-data", "{} {}", pin(level, a), entry(a, 3, Some(data)));
+        tell!("to-writable-typed", "{}", {
+            data.map(DATA);
+            let answer = entry(a, 3, Some(data));
+            data.map(READ);
+            answer
+        });
+        tell!("pins", "{} {}", pin(level, b), pin(level, c));
+        tell!("to-pinned", "{} again={}", entry(a, 3, Some(b)), entry(a, 4, Some(b)));
+        tell!("flags", "{:#x}", shown_upper(a.get(3)));
+        tell!("writable", "{}", mmu_update1(a.maddr() + 8 * 3, b.maddr() | TABLE));
+        tell!(
+            "two-more",
+            "c-to-b={} c-to-a={} b-to-c={} b-to-a={}",
+            entry(c, 3, Some(b)),
+            entry(c, 4, Some(a)),
+            entry(b, 3, Some(c)),
+            entry(b, 4, Some(a))
+        );
+        tell!("selves", "{} {}", entry(a, 5, Some(a)), entry(b, 5, Some(b)));
+        tell!("one-less", "{} b-to-c={}", entry(a, 3, None), entry(b, 3, Some(c)));
+        tell!("none", "{} {} b-to-c={}", entry(a, 4, None), entry(c, 3, None), entry(b, 3, Some(c)));
+        tell!(
+            "turned",
+            "a-to-b={} a-to-c={} c-to-a={}",
+            entry(a, 3, Some(b)),
+            entry(a, 4, Some(c)),
+            entry(c, 3, Some(a))
+        );
+        tell!("unpin-used", "{} writable={} {}", unpin(c), c.map(DATA), entry(c, 7, None));
+        tell!(
+            "unpin-user",
+            "{} {} writable={} {} {}",
+            unpin(b),
+            unpin(a),
+            c.map(DATA),
+            a.map(DATA),
+            b.map(DATA)
+        );
+        for table in [a, b, c] {
+            for slot in 3..8 {
+                table.set(slot, 0);
+            }
+        }
+        data.map(DATA);
+    }
+}
+
 /// The machine-to-physical table's slot of a new L4, in kernel and user use.
 fn m2p_slot(strict: bool) {
     let mode = if strict { "strict" } else { "default" };
@@ -602,6 +667,27 @@ fn m2p_slot(strict: bool) {
         user.map(DATA),
         kernel.map(DATA)
     );
+}
+
+/// What becomes of the bits that the hypervisor has a use for itself: global, and bit 52.
+fn kept_bits() {
+    let page = Page::new();
+    for (name, flags) in [
+        ("kernel", P | RW),
+        ("kernel-global", P | RW | 0x100),
+        ("user", P | RW | US),
+        ("user-global", P | RW | US | 0x100),
+        ("user-bit-52", P | RW | US | 1 << 52),
+        ("not-present", 0x100 | US),
+    ] {
+        let answer = update_va_mapping(page.va(), page.maddr() | flags, UVMF_INVLPG);
+        say!(
+            format_args!("pagetables.bits-{name}"),
+            "{answer} {:#x}",
+            entry(page.va(), 1) & (P | RW | US | 0x100 | 1 << 52)
+        );
+    }
+    page.map(DATA);
 }
 
 fn operations() {
