@@ -1,5 +1,5 @@
 //! Turns the linked hypervisor (ELF64, high virtual addresses) into what boot loaders take: a 32-bit ELF
-//! whose segments sit at their physical addresses, with a multiboot-1 header near its start.
+//! whose segments sit at their physical addresses, with headers of multiboot 1 and 2 near its start.
 //!
 //! QEMU's `-kernel` and GRUB's `multiboot` both refuse a 64-bit ELF that carries a multiboot-1 header, so the
 //! container is rewritten; the bytes of the segments stay as they are. One segment is added: the symbol blob
@@ -23,8 +23,8 @@ pub enum Error {
     TooHigh { what: &'static str, value: u64 },
     #[error("the symbol __symbols_lma, where the symbol blob goes, is missing (was the file stripped?)")]
     NoSymbolPlace,
-    #[error("no multiboot header within the first 8192 bytes of the image")]
-    NoMultibootHeader,
+    #[error("no multiboot {0} header where loaders look for one")]
+    NoMultibootHeader(u8),
 }
 
 /// One loadable segment: bytes at a physical address, zero-filled up to `mem_size`.
@@ -72,7 +72,10 @@ pub fn make(elf64: &[u8]) -> Result<Vec<u8>, Error> {
 
     let image = elf32::write(entry, &segments)?;
     if !has_multiboot_header(&image) {
-        return Err(Error::NoMultibootHeader);
+        return Err(Error::NoMultibootHeader(1));
+    }
+    if !has_multiboot2_header(&image) {
+        return Err(Error::NoMultibootHeader(2));
     }
     Ok(image)
 }
@@ -93,13 +96,25 @@ fn is_code<'a>(file: &ElfFile64<'a, Endianness>, symbol: &impl ObjectSymbol<'a>)
 
 /// Whether a multiboot-1 header with a right checksum lies where loaders look for one.
 fn has_multiboot_header(image: &[u8]) -> bool {
-    let word = |at: usize| image.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    (0..8192 - 12).step_by(4).any(|at| match (word(at), word(at + 4), word(at + 8)) {
+    (0..8192 - 12).step_by(4).any(|at| match (word(image, at), word(image, at + 4), word(image, at + 8)) {
         (Some(0x1bad_b002), Some(flags), Some(sum)) => {
             0x1bad_b002u32.wrapping_add(flags).wrapping_add(sum) == 0
         }
         _ => false,
     })
+}
+
+/// Whether a multiboot-2 header for i386 with a right checksum lies where loaders look for one.
+fn has_multiboot2_header(image: &[u8]) -> bool {
+    (0..32768 - 16).step_by(8).any(|at| {
+        let header = [0, 4, 8, 12].map(|i| word(image, at + i));
+        matches!(header, [Some(0xe852_50d6), Some(0), Some(len), Some(sum)]
+            if 0xe852_50d6u32.wrapping_add(len).wrapping_add(sum) == 0)
+    })
+}
+
+fn word(image: &[u8], at: usize) -> Option<u32> {
+    image.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }
 
 #[cfg(test)]
@@ -115,6 +130,18 @@ mod tests {
         let sum = 0u32.wrapping_sub(0x1bad_b002 + 3);
         image[0x1008..0x100c].copy_from_slice(&sum.to_le_bytes());
         assert!(has_multiboot_header(&image));
+    }
+
+    #[test]
+    fn the_second_header_is_found_up_to_32_kib() {
+        let mut image = vec![0u8; 32768];
+        let header = [0xe852_50d6, 0, 24, 0u32.wrapping_sub(0xe852_50d6 + 24)];
+        for (i, word) in header.iter().enumerate() {
+            image[0x4008 + 4 * i..][..4].copy_from_slice(&word.to_le_bytes());
+        }
+        assert!(has_multiboot2_header(&image));
+        image[0x400c] = 4;
+        assert!(!has_multiboot2_header(&image), "an architecture that is not ours");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use core::fmt::Arguments;
 use core::sync::atomic::Ordering;
 
-use hypercore::boot::multiboot::BootInfo;
+use hypercore::boot::info::BootInfo;
 
 use hypercore::ids::Irq;
 

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use abi::Errno;
 use hypercore::boot::cmdline::Options;
-use hypercore::boot::multiboot::{BootInfo, Module};
+use hypercore::boot::info::{BootInfo, Module};
 use hypercore::cpumask::CpuMask;
 use hypercore::dom0::build::{Dom0, build};
 use hypercore::dom0::bzimage::{self, Kernel};

@@ -112,14 +112,17 @@ pub enum AcpiError {
     NoMadt,
 }
 
-/// Where the root pointer is: the extended BIOS data area, then the BIOS's read-only memory.
-pub fn find_rsdp(mem: &impl PhysMem) -> Option<u64> {
+/// Where the root pointer is: where the loader `told`, else in the extended BIOS data area or the BIOS's
+/// read-only memory.
+pub fn find_rsdp(told: Option<u64>, mem: &impl PhysMem) -> Option<u64> {
+    let is_one = |&at: &u64| mem.bytes(at, 20).is_some_and(|b| &b[..8] == b"RSD PTR " && sum(b) == 0);
     let ebda = mem.bytes(0x40e, 2).map_or(0, |b| u64::from(le16(b, 0)) << 4);
     let areas = [(ebda, 1024), (0xe_0000, 0x2_0000)];
-    areas.into_iter().filter(|a| a.0 != 0).find_map(|(start, len)| {
-        (start..start + len)
-            .step_by(16)
-            .find(|&at| mem.bytes(at, 20).is_some_and(|b| &b[..8] == b"RSD PTR " && sum(b) == 0))
+    told.filter(is_one).or_else(|| {
+        areas
+            .into_iter()
+            .filter(|a| a.0 != 0)
+            .find_map(|(start, len)| (start..start + len).step_by(16).find(is_one))
     })
 }
 
@@ -318,7 +321,8 @@ mod tests {
     #[test]
     fn reads_what_it_needs() {
         let m = machine();
-        assert_eq!(find_rsdp(&m), Some(0xf_0010));
+        assert_eq!(find_rsdp(None, &m), Some(0xf_0010));
+        assert_eq!(find_rsdp(Some(0xf_0000), &m), Some(0xf_0010), "what is told may be wrong");
         let t = parse(0xf_0010, &m).unwrap();
         let ids: Vec<_> = t.cpus.iter().map(|c| (c.apic_id, c.acpi_id)).collect();
         assert_eq!(ids, [(0, 0), (4, 1), (256, 9)]);
@@ -329,6 +333,16 @@ mod tests {
         assert_eq!(t.fadt.pm_timer, Some(0x608));
         assert_eq!(t.fadt.reset, Some(Register::Io(0xcf9)));
         assert_eq!(t.fadt.reset_value, 0x0f);
+    }
+
+    #[test]
+    fn a_copy_serves_where_the_firmware_has_none() {
+        let mut m = machine();
+        let copy = m.bytes(0xf_0010, 20).unwrap().to_vec();
+        m.put(0xf_0010, &[0; 20]);
+        m.put(0xf_4004, &copy);
+        assert_eq!(find_rsdp(None, &m), None);
+        assert_eq!(find_rsdp(Some(0xf_4004), &m), Some(0xf_4004));
     }
 
     #[test]

@@ -1,108 +1,26 @@
 //! Multiboot 1 information (Multiboot Specification 0.6.96, section 3.3), as QEMU's `-kernel` and GRUB's
 //! `multiboot` leave it.
 
-use arrayvec::{ArrayString, ArrayVec};
-
-use super::ranges::RangeSet;
+use super::info::{BootError, BootInfo, E820_RAM, copy_string, strip_name};
 use super::{PhysMem, le32, le64};
 
 /// What the loader leaves in eax.
-pub const BOOTLOADER_MAGIC: u32 = 0x2bad_b002;
+pub const MAGIC: u32 = 0x2bad_b002;
 
-/// Entries of the firmware's memory map that are kept.
-pub const MAX_MAP: usize = 128;
-
-/// Why the information could not be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BootError {
-    /// eax does not hold the loader's magic number.
-    NotMultiboot(u32),
-    /// The structure, or a part of it that the field names, cannot be read.
-    Unreadable(&'static str),
-    /// Neither a memory map nor the size of memory was given.
-    NoMemoryMap,
-}
-
-/// One entry of the firmware's memory map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryRange {
-    pub start: u64,
-    pub end: u64,
-    /// E820 type: 1 RAM, 2 reserved, 3 ACPI reclaimable, 4 ACPI NVS, 5 unusable.
-    pub kind: u32,
-}
-
-/// E820 type of usable RAM.
-pub const E820_RAM: u32 = 1;
-/// E820 type of ACPI tables.
-pub const E820_ACPI: u32 = 3;
-/// E820 type of ACPI non-volatile storage.
-pub const E820_NVS: u32 = 4;
-
-/// A file the loader put into memory: `start..end`, with its arguments (without the file's name).
-#[derive(Clone, Debug)]
-pub struct Module {
-    pub start: u64,
-    pub end: u64,
-    pub args: ArrayString<2048>,
-}
-
-/// Everything the loader told. Some 20 KiB: kept in a static, filled in place.
-#[derive(Debug)]
-pub struct BootInfo {
-    /// The hypervisor's command line, without the image's name.
-    pub command_line: ArrayString<2048>,
-    pub loader: ArrayString<64>,
-    /// As the firmware gave it.
-    pub memory: ArrayVec<MemoryRange, MAX_MAP>,
-    pub modules: ArrayVec<Module, 8>,
-}
-
-impl BootInfo {
-    /// Nothing told yet.
-    pub const fn new() -> Self {
-        BootInfo {
-            command_line: ArrayString::new_const(),
-            loader: ArrayString::new_const(),
-            memory: ArrayVec::new_const(),
-            modules: ArrayVec::new_const(),
-        }
-    }
-
-    /// Whole pages of RAM: usable ranges without what overlaps a range of another type.
-    pub fn ram(&self) -> RangeSet<MAX_MAP> {
-        let mut set = RangeSet::new();
-        for r in self.memory.iter().filter(|r| r.kind == E820_RAM) {
-            set.add(r.start.next_multiple_of(4096), r.end & !4095);
-        }
-        for r in self.memory.iter().filter(|r| r.kind != E820_RAM) {
-            set.remove(r.start & !4095, r.end.saturating_add(4095) & !4095);
-        }
-        set
-    }
-}
-
-impl Default for BootInfo {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Reads the information at `info` into `out`, which is new; `magic` is what eax held.
-pub fn parse(magic: u32, info: u32, mem: &impl PhysMem, out: &mut BootInfo) -> Result<(), BootError> {
-    if magic != BOOTLOADER_MAGIC {
-        return Err(BootError::NotMultiboot(magic));
-    }
+/// Reads the information at `info` into `out`, which is new.
+///
+/// # Errors
+/// A structure that cannot be read, more modules than fit, or no memory map.
+pub fn parse(info: u32, mem: &impl PhysMem, out: &mut BootInfo) -> Result<(), BootError> {
     let head = mem.bytes(info.into(), 88).ok_or(BootError::Unreadable("multiboot information"))?;
     let flags = le32(head, 0);
     let has = |bit: u32| flags & 1 << bit != 0;
     if has(9) {
-        copy_string(mem, le32(head, 64), &mut out.loader);
+        copy_string(mem, le32(head, 64).into(), &mut out.loader);
     }
-    // GRUB 2 passes the arguments alone; QEMU and GRUB 0.9x put the file's name first.
-    let named = !out.loader.starts_with("GRUB") || out.loader.starts_with("GRUB 0");
+    let named = out.passes_names();
     if has(2) {
-        copy_string(mem, le32(head, 16), &mut out.command_line);
+        copy_string(mem, le32(head, 16).into(), &mut out.command_line);
         strip_name(&mut out.command_line, named);
     }
     if has(3) {
@@ -111,28 +29,17 @@ pub fn parse(magic: u32, info: u32, mem: &impl PhysMem, out: &mut BootInfo) -> R
             let entry = mem
                 .bytes(u64::from(table) + u64::from(i) * 16, 16)
                 .ok_or(BootError::Unreadable("module list"))?;
-            let (start, end) = (u64::from(le32(entry, 0)), u64::from(le32(entry, 4)));
-            let module = Module { start, end: end.max(start), args: ArrayString::new() };
-            if out.modules.try_push(module).is_err() {
-                return Err(BootError::Unreadable("module list (more than 8 modules)"));
-            }
-            if let Some(module) = out.modules.last_mut().filter(|_| le32(entry, 8) != 0) {
-                copy_string(mem, le32(entry, 8), &mut module.args);
-                strip_name(&mut module.args, named);
-            }
+            let range = (le32(entry, 0).into(), le32(entry, 4).into());
+            out.add_module(mem, range, le32(entry, 8).into(), named)?;
         }
     }
     if has(6) {
         read_map(mem, le32(head, 48), le32(head, 44), out)?;
     } else if has(0) {
-        let (lower, upper) = (u64::from(le32(head, 4)), u64::from(le32(head, 8)));
-        out.memory.push(MemoryRange { start: 0, end: lower << 10, kind: E820_RAM });
-        out.memory.push(MemoryRange { start: 1 << 20, end: (1 << 20) + (upper << 10), kind: E820_RAM });
+        out.add_memory(0, u64::from(le32(head, 4)) << 10, E820_RAM);
+        out.add_memory(1 << 20, u64::from(le32(head, 8)) << 10, E820_RAM);
     }
-    if out.memory.is_empty() {
-        return Err(BootError::NoMemoryMap);
-    }
-    Ok(())
+    out.finish()
 }
 
 /// Reads the memory map: entries of `{ size: u32, base: u64, length: u64, type: u32 }`, `size` not counting
@@ -141,47 +48,22 @@ fn read_map(mem: &impl PhysMem, addr: u32, len: u32, out: &mut BootInfo) -> Resu
     let bytes = mem.bytes(addr.into(), len as usize).ok_or(BootError::Unreadable("memory map"))?;
     let mut at = 0;
     while at + 24 <= bytes.len() {
-        let size = le32(bytes, at) as usize;
-        let start = le64(bytes, at + 4);
-        let end = start.saturating_add(le64(bytes, at + 12));
-        let kind = le32(bytes, at + 20);
-        if end > start && out.memory.try_push(MemoryRange { start, end, kind }).is_err() {
-            break;
-        }
-        at += size.max(20) + 4;
+        out.add_memory(le64(bytes, at + 4), le64(bytes, at + 12), le32(bytes, at + 20));
+        at += (le32(bytes, at) as usize).max(20) + 4;
     }
-    out.memory.sort_by_key(|r| r.start);
     Ok(())
-}
-
-/// Appends the NUL-terminated string at `addr`, as far as it fits; bytes outside ASCII become `?`.
-fn copy_string<const N: usize>(mem: &impl PhysMem, addr: u32, out: &mut ArrayString<N>) {
-    for i in 0..N as u64 {
-        match mem.bytes(u64::from(addr) + i, 1) {
-            Some([0]) | None => return,
-            Some(b) => out.push(if b[0].is_ascii() { b[0] as char } else { '?' }),
-        }
-    }
-}
-
-/// Takes the leading file name off (when the loader puts one there) and white space around the rest.
-fn strip_name<const N: usize>(line: &mut ArrayString<N>, named: bool) {
-    let mut rest = line.trim();
-    if named {
-        rest = rest.find(char::is_whitespace).map_or("", |at| rest[at..].trim_start());
-    }
-    let kept: ArrayString<N> = ArrayString::from(rest).unwrap_or_default();
-    *line = kept;
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::info::MemoryRange;
     use super::super::testing::Memory;
+    use super::super::{parse, testing::random};
     use super::*;
 
-    fn parse(magic: u32, info: u32, mem: &Memory) -> Result<BootInfo, BootError> {
+    fn read(info: u32, mem: &Memory) -> Result<BootInfo, BootError> {
         let mut out = BootInfo::new();
-        super::parse(magic, info, mem, &mut out).map(|()| out)
+        parse(MAGIC, info, mem, &mut out).map(|()| out)
     }
 
     fn sample(loader: &[u8]) -> Memory {
@@ -213,7 +95,7 @@ mod tests {
 
     #[test]
     fn qemu_puts_the_names_first() {
-        let b = parse(BOOTLOADER_MAGIC, 0x9000, &sample(b"qemu\0")).unwrap();
+        let b = read(0x9000, &sample(b"qemu\0")).unwrap();
         assert_eq!(&b.command_line[..], "console=com1 loglvl=all");
         assert_eq!(b.modules.len(), 2);
         assert_eq!(&b.modules[0].args[..], "root=/dev/sda console=hvc0");
@@ -224,7 +106,7 @@ mod tests {
 
     #[test]
     fn grub_2_passes_arguments_alone() {
-        let b = parse(BOOTLOADER_MAGIC, 0x9000, &sample(b"GRUB 2.06\0")).unwrap();
+        let b = read(0x9000, &sample(b"GRUB 2.06\0")).unwrap();
         assert_eq!(&b.command_line[..], "xenolith  console=com1 loglvl=all");
     }
 
@@ -234,26 +116,23 @@ mod tests {
         m.put32(0x9000, 1);
         m.put32(0x9004, 639);
         m.put32(0x9008, 1024);
-        let b = parse(BOOTLOADER_MAGIC, 0x9000, &m).unwrap();
+        let b = read(0x9000, &m).unwrap();
         assert_eq!(b.memory[1], MemoryRange { start: 1 << 20, end: 2 << 20, kind: E820_RAM });
         m.put32(0x9000, 0);
-        assert_eq!(parse(BOOTLOADER_MAGIC, 0x9000, &m).unwrap_err(), BootError::NoMemoryMap);
+        assert_eq!(read(0x9000, &m).unwrap_err(), BootError::NoMemoryMap);
     }
 
     #[test]
-    fn refuses_what_is_not_multiboot_or_unreadable() {
+    fn refuses_what_is_unreadable() {
         let m = sample(b"qemu\0");
-        assert_eq!(parse(7, 0x9000, &m).unwrap_err(), BootError::NotMultiboot(7));
-        assert!(matches!(parse(BOOTLOADER_MAGIC, 0x1_0000, &m), Err(BootError::Unreadable(_))));
+        assert!(matches!(read(0x1_0000, &m), Err(BootError::Unreadable(_))));
+        let mut m = sample(b"qemu\0");
+        m.put32(0x9014, 9);
+        assert!(matches!(read(0x9000, &m), Err(BootError::Unreadable(_))));
     }
 
     #[test]
-    fn reserved_ranges_win_over_ram() {
-        let mut b = BootInfo::default();
-        b.memory.push(MemoryRange { start: 0, end: 0x10000, kind: E820_RAM });
-        b.memory.push(MemoryRange { start: 0x4800, end: 0x5001, kind: 2 });
-        assert_eq!(b.ram().total(), 0x10000 - 0x2000);
-        assert!(!b.ram().contains(0x4000));
-        assert!(!b.ram().contains(0x5800));
+    fn hostile_information_ends_in_an_answer() {
+        random::damage(&sample(b"qemu\0"), |m| read(0x9000, m));
     }
 }

@@ -1,4 +1,4 @@
-//! From the boot loader's 32-bit protected mode to [`super::start`] in 64-bit mode at the linked address.
+//! From the boot loader's 32-bit protected mode (multiboot 1 and 2 leave the same state) to [`super::start`] in 64-bit mode at the linked address.
 //!
 //! The first page tables map the low 4 GiB three times: at 0 (until the jump), at the direct map, and 1 GiB
 //! at the image's address. [`crate::mm`] replaces them; application processors pass through them once more.
@@ -15,6 +15,22 @@ global_asm!(
     .long 3                        /* modules page-aligned; memory map wanted */
     .long -(0x1badb002 + 3)
 
+    .balign 8
+.Lmultiboot2:
+    .long 0xe85250d6
+    .long 0                        /* i386 */
+    .long .Lmultiboot2_end - .Lmultiboot2
+    .long -(0xe85250d6 + (.Lmultiboot2_end - .Lmultiboot2))
+    .word 1, 0                     /* wanted: the memory map */
+    .long 12
+    .long 6
+    .balign 8
+    .word 6, 0                     /* modules page-aligned */
+    .long 8
+    .word 0, 0
+    .long 8
+.Lmultiboot2_end:
+
     .section .text.boot, "ax"
     .code32
     .globl _start32
@@ -22,8 +38,8 @@ _start32:
     cli
     cld
     movl $({boot_stack} + {boot_stack_size} - {off}), %esp
-    movl %eax, %ebp                /* multiboot magic, kept in ebp */
-    movl %ebx, %esi                /* multiboot information, kept in esi */
+    movl %eax, %ebp                /* the protocol's magic number, kept in ebp */
+    movl %ebx, %esi                /* the loader's information, kept in esi */
 
     /* Refuse a CPU without long mode. */
     movl $0x80000000, %eax

@@ -10,7 +10,7 @@ pub mod trampoline;
 use core::cell::UnsafeCell;
 
 use hypercore::boot::acpi::{self, Tables};
-use hypercore::boot::multiboot::{self, BootInfo};
+use hypercore::boot::info::BootInfo;
 
 use crate::cpu::{features, idt};
 use crate::mm::{self, Firmware};
@@ -36,25 +36,25 @@ pub fn info() -> &'static BootInfo {
     unsafe { &*BOOT.0.get() }
 }
 
-/// First Rust code; `magic` and `info` are what the multiboot loader left in eax and ebx.
+/// First Rust code; `magic` and `info` are what the loader left in eax and ebx.
 extern "C" fn start(magic: u32, info: u32) -> ! {
     percpu::init_bsp();
     hypercore::sync::set_relax_hook(crate::cpu::serve_others);
     idt::init();
     idt::load();
     // SAFETY: this is the only writer, and nobody reads yet.
-    let failure = multiboot::parse(magic, info, &Firmware, unsafe { &mut *BOOT.0.get() }).err();
+    let failure = hypercore::boot::parse(magic, info, &Firmware, unsafe { &mut *BOOT.0.get() }).err();
     let boot = self::info();
     let line = boot.command_line.as_str();
     options::init(line);
     let Some(options) = options::get() else { crate::cpu::halt_forever() };
     console::init(options);
     console::always(format_args!("Xenolith 4.17.0-xenolith (Xen ABI 4.17)"));
-    console::always(format_args!("Bootloader: {}", boot.loader));
+    console::always(format_args!("Bootloader: {} ({})", boot.loader, hypercore::boot::protocol(magic)));
     console::always(format_args!("Command line: {line}"));
     options::report(line);
     if let Some(error) = failure {
-        panic!("the boot loader's information is unusable: {error:?}");
+        panic!("the boot loader's information (eax {magic:#x}) is unusable: {error:?}");
     }
 
     features::detect(options.smep, options.smap, options.x2apic);
@@ -63,8 +63,8 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
     for r in &boot.memory {
         console::always(format_args!(" [{:016x}, {:016x}] type {}", r.start, r.end - 1, r.kind));
     }
-    match acpi::find_rsdp(&Firmware).ok_or(acpi::AcpiError::NoRsdp).and_then(|at| acpi::parse(at, &Firmware))
-    {
+    let root = acpi::find_rsdp(boot.rsdp, &Firmware).ok_or(acpi::AcpiError::NoRsdp);
+    match root.and_then(|at| acpi::parse(at, &Firmware)) {
         Ok(tables) => {
             ACPI.call_once(|| tables);
         }

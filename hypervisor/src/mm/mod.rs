@@ -13,7 +13,7 @@ pub mod tables;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hypercore::boot::PhysMem;
-use hypercore::boot::multiboot::{BootInfo, E820_ACPI, E820_NVS};
+use hypercore::boot::info::{BootInfo, E820_ACPI, E820_NVS};
 use hypercore::boot::ranges::RangeSet;
 
 use crate::layout::{DIRECT_MAP, DIRECT_MAP_END, IMAGE_OFFSET, PAGE};
@@ -23,7 +23,7 @@ use crate::sync::{Mutex, Once};
 pub type Ranges = RangeSet<256>;
 
 static FREE: Mutex<Ranges> = Mutex::new(Ranges::new());
-static RAM: Once<RangeSet<{ hypercore::boot::multiboot::MAX_MAP }>> = Once::new();
+static RAM: Once<RangeSet<{ hypercore::boot::info::MAX_MAP }>> = Once::new();
 /// Physical addresses from here on are not mapped yet.
 static MAPPED_BELOW: AtomicU64 = AtomicU64::new(1 << 32);
 static SOURCE: Once<PageSource> = Once::new();
@@ -45,7 +45,7 @@ pub const fn virt_to_phys(va: u64) -> u64 {
 }
 
 /// All RAM of the machine, the hypervisor's own included.
-pub fn ram() -> &'static RangeSet<{ hypercore::boot::multiboot::MAX_MAP }> {
+pub fn ram() -> &'static RangeSet<{ hypercore::boot::info::MAX_MAP }> {
     RAM.get().expect("memory is set up early in boot")
 }
 
