@@ -4,11 +4,15 @@
 //! QEMU's `-kernel` and GRUB's `multiboot` both refuse a 64-bit ELF that carries a multiboot-1 header, so the
 //! container is rewritten; the bytes of the segments stay as they are. One segment is added: the symbol blob
 //! ([`symbols`]), which the hypervisor finds at its own `__symbols_lma` and uses for backtraces.
+//!
+//! PVH loaders enter by an ELF note instead. QEMU looks for multiboot first, so that is a second image, 64-bit,
+//! with the headers out of sight.
 #![forbid(unsafe_code)]
 
-mod elf32;
+mod container;
 pub mod symbols;
 
+use container::Container;
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, Object, ObjectSymbol, elf};
 
@@ -23,6 +27,8 @@ pub enum Error {
     TooHigh { what: &'static str, value: u64 },
     #[error("the symbol __symbols_lma, where the symbol blob goes, is missing (was the file stripped?)")]
     NoSymbolPlace,
+    #[error("the symbol _start_pvh, where PVH loaders enter, is missing")]
+    NoPvhEntry,
     #[error("no multiboot {0} header where loaders look for one")]
     NoMultibootHeader(u8),
 }
@@ -35,8 +41,16 @@ struct Segment {
     flags: u32,
 }
 
-/// Makes the multiboot image from the linked hypervisor `elf64`.
-pub fn make(elf64: &[u8]) -> Result<Vec<u8>, Error> {
+/// The images.
+pub struct Images {
+    /// For multiboot 1 and 2.
+    pub multiboot: Vec<u8>,
+    /// For PVH loaders.
+    pub pvh: Vec<u8>,
+}
+
+/// Makes the images from the linked hypervisor `elf64`.
+pub fn make(elf64: &[u8]) -> Result<Images, Error> {
     let file = ElfFile64::<Endianness>::parse(elf64)?;
     let endian = file.endian();
     let mut segments = Vec::new();
@@ -56,13 +70,18 @@ pub fn make(elf64: &[u8]) -> Result<Vec<u8>, Error> {
     }
     let entry = entry.ok_or(Error::NoEntry(virt_entry))?;
 
-    let mut place = None;
+    let (mut place, mut pvh_entry) = (None, None);
     let mut functions = Vec::new();
     for symbol in file.symbols() {
         let Ok(name) = symbol.name() else { continue };
         if name == "__symbols_lma" {
             place = Some(symbol.address());
-        } else if is_code(&file, &symbol) && !name.is_empty() {
+            continue;
+        }
+        if name == "_start_pvh" {
+            pvh_entry = Some(entry.wrapping_add(symbol.address().wrapping_sub(virt_entry)));
+        }
+        if is_code(&file, &symbol) && !name.is_empty() {
             functions.push((symbol.address(), format!("{:#}", rustc_demangle::demangle(name))));
         }
     }
@@ -70,14 +89,15 @@ pub fn make(elf64: &[u8]) -> Result<Vec<u8>, Error> {
     let paddr = place.ok_or(Error::NoSymbolPlace)?;
     segments.push(Segment { paddr, mem_size: blob.len() as u64, data: blob, flags: elf::PF_R });
 
-    let image = elf32::write(entry, &segments)?;
-    if !has_multiboot_header(&image) {
+    let multiboot = container::write(Container::Multiboot, entry, &segments)?;
+    if !has_multiboot_header(&multiboot) {
         return Err(Error::NoMultibootHeader(1));
     }
-    if !has_multiboot2_header(&image) {
+    if !has_multiboot2_header(&multiboot) {
         return Err(Error::NoMultibootHeader(2));
     }
-    Ok(image)
+    let pvh = Container::Pvh { entry: pvh_entry.ok_or(Error::NoPvhEntry)? };
+    Ok(Images { multiboot, pvh: container::write(pvh, entry, &segments)? })
 }
 
 /// Functions, and the labels of assembly code.

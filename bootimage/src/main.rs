@@ -1,4 +1,4 @@
-//! `bootimage IN OUT`: makes the multiboot image OUT from the linked hypervisor IN.
+//! `bootimage IN OUT`: makes the multiboot image OUT and the PVH image OUT-pvh from the linked hypervisor IN.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -9,15 +9,19 @@ fn main() -> ExitCode {
         eprintln!("usage: bootimage IN OUT");
         return ExitCode::from(2);
     };
-    let result = std::fs::read(&input)
-        .map_err(|e| format!("reading {input}: {e}"))
-        .and_then(|elf| bootimage::make(&elf).map_err(|e| format!("converting {input}: {e}")))
-        .and_then(|image| std::fs::write(&output, image).map_err(|e| format!("writing {output}: {e}")));
-    match result {
+    match convert(&input, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("bootimage: {message}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn convert(input: &str, output: &str) -> Result<(), String> {
+    let elf = std::fs::read(input).map_err(|e| format!("reading {input}: {e}"))?;
+    let images = bootimage::make(&elf).map_err(|e| format!("converting {input}: {e}"))?;
+    let write = |path: &str, image| std::fs::write(path, image).map_err(|e| format!("writing {path}: {e}"));
+    write(output, &images.multiboot)?;
+    write(&format!("{output}-pvh"), &images.pvh)
 }

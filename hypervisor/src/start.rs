@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use abi::Errno;
+use hypercore::boot::bundle;
 use hypercore::boot::cmdline::Options;
 use hypercore::boot::info::{BootInfo, Module};
 use hypercore::cpumask::CpuMask;
@@ -161,10 +162,15 @@ impl Unpacked {
     }
 }
 
-/// Builds dom0 from the first two modules.
+/// Builds dom0 from the first two modules, or from the first alone if it holds both kernel and initrd.
 fn dom0(xen: &'static Xen<Bare>, info: &BootInfo, options: &Options) -> Result<Arc<Domain>, String> {
     let kernel = info.modules.first().ok_or("the boot loader passed no module, so there is no kernel")?;
-    let file = module(kernel);
+    let mut file = module(kernel);
+    let mut initrd = info.modules.get(1).map(module);
+    if bundle::is_bundle(file) {
+        let both = bundle::open(file).ok_or("the archive of kernel and initrd is damaged or empty")?;
+        (file, initrd) = (both.kernel, both.initrd.or(initrd));
+    }
     console::always(format_args!("*** Building a PV Dom0 ***"));
     let mut cmdline = String::from(kernel.args.as_str());
     if let Some(extra) = options.dom0_extra {
@@ -174,14 +180,8 @@ fn dom0(xen: &'static Xen<Bare>, info: &BootInfo, options: &Options) -> Result<A
     let nr = xen.host.nr_cpus;
     let vcpus = options.dom0_max_vcpus.map_or(nr, |(min, max)| nr.clamp(min, max.max(min)));
     let build_from = |elf: &[u8]| {
-        let spec = Dom0 {
-            elf,
-            initrd: info.modules.get(1).map(module),
-            cmdline: &cmdline,
-            mem: options.dom0_mem,
-            vcpus: vcpus.max(1),
-            vga: None,
-        };
+        let spec =
+            Dom0 { elf, initrd, cmdline: &cmdline, mem: options.dom0_mem, vcpus: vcpus.max(1), vga: None };
         build(xen, &spec).map_err(|e| format!("{e}"))
     };
     let dom = match bzimage::open(file).map_err(|e| format!("dom0's kernel: {e}"))? {

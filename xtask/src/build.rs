@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use crate::proc;
 use crate::setup::{self, Env};
 
-/// The bootable image in both forms.
+/// The bootable image. Beside it stand `.gz`, the same compressed for GRUB, and `-pvh`, a 64-bit ELF file with the
+/// PVH note.
 pub struct Image {
     /// A 32-bit multiboot ELF file, what QEMU's `-kernel` takes.
     pub elf: PathBuf,
@@ -26,15 +27,13 @@ pub fn build(env: &Env) -> Result<Image> {
 
     let dir = env.target.join("boot");
     fs::create_dir_all(&dir)?;
-    let image = bootimage::make(&linked).context("making the bootable image")?;
-    let elf = dir.join("xenolith");
-    fs::write(&elf, &image)?;
-    let mut gz = flate2::write::GzEncoder::new(
-        fs::File::create(dir.join("xenolith.gz"))?,
-        flate2::Compression::best(),
-    );
-    gz.write_all(&image)?;
-    gz.finish()?;
+    let images = bootimage::make(&linked).context("making the bootable image")?;
+    let (elf, gz, pvh) = (dir.join("xenolith"), dir.join("xenolith.gz"), dir.join("xenolith-pvh"));
+    fs::write(&elf, &images.multiboot)?;
+    fs::write(&pvh, &images.pvh)?;
+    let mut packed = flate2::write::GzEncoder::new(fs::File::create(&gz)?, flate2::Compression::best());
+    packed.write_all(&images.multiboot)?;
+    packed.finish()?;
     Ok(Image { elf })
 }
 

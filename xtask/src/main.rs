@@ -29,7 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build the bootable image: target/boot/xenolith (multiboot) and target/boot/xenolith.gz (for GRUB)
+    /// Build the bootable image: target/boot/xenolith (multiboot), xenolith.gz (for GRUB), xenolith-pvh
     Build,
     /// Boot a dom0 in QEMU to a shell on this terminal
     Run(run::Args),

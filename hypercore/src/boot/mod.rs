@@ -5,10 +5,12 @@
 //! All bytes come through [`PhysMem`], so the same code reads the machine's memory and a test's array.
 
 pub mod acpi;
+pub mod bundle;
 pub mod cmdline;
 pub mod info;
 pub mod multiboot;
 pub mod multiboot2;
+pub mod pvh;
 pub mod ranges;
 
 /// Reads firmware's memory by physical address.
@@ -22,8 +24,8 @@ pub trait PhysMem {
     }
 }
 
-/// Reads into `out`, which is new, what the loader left at `info`; `magic` is what eax held, and names the
-/// protocol.
+/// Reads into `out`, which is new, what the loader left at `info`; `magic` is what eax held (our entry code sets
+/// it for PVH loaders), and names the protocol.
 ///
 /// # Errors
 /// An unknown protocol, or information that cannot be used.
@@ -36,6 +38,7 @@ pub fn parse(
     match magic {
         multiboot::MAGIC => multiboot::parse(info, mem, out),
         multiboot2::MAGIC => multiboot2::parse(info, mem, out),
+        pvh::MAGIC => pvh::parse(info, mem, out),
         _ => Err(info::BootError::UnknownLoader(magic)),
     }
 }
@@ -45,6 +48,7 @@ pub fn protocol(magic: u32) -> &'static str {
     match magic {
         multiboot::MAGIC => "multiboot",
         multiboot2::MAGIC => "multiboot2",
+        pvh::MAGIC => "PVH",
         _ => "unknown protocol",
     }
 }

@@ -1,4 +1,4 @@
-//! From the boot loader's 32-bit protected mode (multiboot 1 and 2 leave the same state) to [`super::start`] in 64-bit mode at the linked address.
+//! From the boot loader's 32-bit protected mode (multiboot 1 and 2 and PVH leave the same state) to [`super::start`] in 64-bit mode at the linked address.
 //!
 //! The first page tables map the low 4 GiB three times: at 0 (until the jump), at the direct map, and 1 GiB
 //! at the image's address. [`crate::mm`] replaces them; application processors pass through them once more.
@@ -33,6 +33,9 @@ global_asm!(
 
     .section .text.boot, "ax"
     .code32
+    .globl _start_pvh
+_start_pvh:
+    movl ${pvh}, %eax              /* a PVH loader leaves nothing in eax */
     .globl _start32
 _start32:
     cli
@@ -134,6 +137,7 @@ _start32:
     pdpt = sym BOOT_PDPT,
     pdpt_image = sym BOOT_PDPT_IMAGE,
     pds = sym BOOT_PDS,
+    pvh = const hypercore::boot::pvh::MAGIC,
     start = sym super::start,
     options(att_syntax),
 );
