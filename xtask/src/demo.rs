@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use crate::expect::Session;
 use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
+use crate::image::loader::Loader;
 use crate::image::overlay::DOM0_ADDRESS;
-use crate::qemu::{Console, ESCAPE, ESCAPE_NAME};
+use crate::qemu::{Chipset, Console, ESCAPE, ESCAPE_NAME};
 use crate::run::{self, Hypervisor};
 use crate::setup::{self, Env, QemuVersion};
 
@@ -33,6 +34,12 @@ pub struct Args {
     /// QEMU's CPU model
     #[arg(long)]
     pub cpu: Option<String>,
+    /// Which chipset
+    #[arg(long, value_enum, default_value = "q35")]
+    pub machine: Chipset,
+    /// How the hypervisor is loaded
+    #[arg(long, value_enum, default_value = "qemu")]
+    pub loader: Loader,
     /// Which QEMU
     #[arg(long, value_enum, default_value = "10")]
     pub qemu: QemuVersion,
@@ -95,6 +102,8 @@ pub fn boot_dom0(env: &Env, args: &Args, log: &str) -> Result<Session> {
     let mut machine =
         run::machine(env, &qemu, args.hypervisor, &options, &kernel, &kernel_args, initrd, args.mem)?;
     machine.smp = args.smp;
+    machine.chipset = args.machine;
+    machine.boot = args.loader.load(env, machine.boot)?;
     machine.disks = vec![disk];
     machine.console = Console::Pipes;
     machine.no_reboot = true;

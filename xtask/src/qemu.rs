@@ -32,18 +32,47 @@ pub enum Boot {
         kernel_args: String,
         initrd: Option<PathBuf>,
     },
+    /// A hypervisor by its PVH note; one module holds kernel and initramfs, and what dom0's kernel is told
+    /// follows ` -- ` in the options.
+    Pvh {
+        image: PathBuf,
+        options: String,
+        bundle: PathBuf,
+    },
+    /// What the firmware finds on a CD or on a disk.
+    Cd {
+        image: PathBuf,
+    },
+    Disk {
+        image: PathBuf,
+    },
     /// Linux without a hypervisor, to compare with.
-    Native { kernel: PathBuf, kernel_args: String, initrd: Option<PathBuf> },
+    Native {
+        kernel: PathBuf,
+        kernel_args: String,
+        initrd: Option<PathBuf>,
+    },
+}
+
+/// The chipset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Chipset {
+    /// Q35 and ICH9: PCI Express, AHCI
+    #[default]
+    Q35,
+    /// i440FX and PIIX: PCI, IDE
+    Pc,
 }
 
 /// A machine to start.
 #[derive(Clone, Debug)]
 pub struct Machine {
+    pub chipset: Chipset,
     pub cpu: String,
     pub smp: u32,
     pub mem_mib: u32,
     pub boot: Boot,
-    /// Raw disk images on AHCI; written to a throw-away layer unless `keep`.
+    /// Raw disk images on AHCI (`pc`: IDE); written to a throw-away layer unless `keep`.
     pub disks: Vec<PathBuf>,
     pub keep: bool,
     pub gdb: bool,
@@ -87,7 +116,8 @@ impl Machine {
     pub fn command(&self, qemu: &Qemu) -> Result<Command> {
         let mut command = qemu.command();
         let accel = if self.icount { "tcg,thread=single" } else { "tcg,thread=multi" };
-        command.args(["-machine", "q35", "-accel", accel, "-cpu", &self.cpu]);
+        let chipset = if self.chipset == Chipset::Q35 { "q35" } else { "pc" };
+        command.args(["-machine", chipset, "-accel", accel, "-cpu", &self.cpu]);
         if self.icount {
             command.args(["-icount", "shift=0,sleep=off"]);
         }
@@ -95,13 +125,24 @@ impl Machine {
         command.args(["-display", "none", "-nodefaults", "-vga", "std"]);
         command.args(["-netdev", "user,id=n0", "-device", "e1000e,netdev=n0,mac=52:54:00:12:34:56"]);
         self.serial(&mut command);
-        for (index, disk) in self.disks.iter().enumerate() {
+        let medium = match &self.boot {
+            Boot::Cd { image } => Some((image, "ide-cd")),
+            Boot::Disk { image } => Some((image, "ide-hd")),
+            _ => None,
+        };
+        let disks = self.disks.iter().map(|disk| (disk, "ide-hd"));
+        for (index, (disk, device)) in medium.into_iter().chain(disks).enumerate() {
             let snapshot = if self.keep { "off" } else { "on" };
+            let read_only = if device == "ide-cd" { ",media=cdrom" } else { "" };
             let file = disk.display().to_string().replace(',', ",,");
             command.arg("-drive").arg(format!(
-                "file={file},format=raw,if=none,id=d{index},snapshot={snapshot},cache=unsafe,discard=unmap"
+                "file={file},format=raw,if=none,id=d{index},snapshot={snapshot},cache=unsafe,discard=unmap{read_only}"
             ));
-            command.arg("-device").arg(format!("ide-hd,drive=d{index},bus=ide.{index}"));
+            let place = match self.chipset {
+                Chipset::Q35 => format!("bus=ide.{index}"),
+                Chipset::Pc => format!("bus=ide.{},unit={}", index / 2, index % 2),
+            };
+            command.arg("-device").arg(format!("{device},drive=d{index},{place}"));
         }
         match &self.boot {
             Boot::Hypervisor { image, options, kernel, kernel_args, initrd } => {
@@ -113,6 +154,10 @@ impl Machine {
                 }
                 command.arg("-initrd").arg(modules);
             }
+            Boot::Pvh { image, options, bundle } => {
+                command.arg("-kernel").arg(image).arg("-append").arg(options).arg("-initrd").arg(bundle);
+            }
+            Boot::Cd { .. } | Boot::Disk { .. } => {}
             Boot::Native { kernel, kernel_args, initrd } => {
                 command.arg("-kernel").arg(kernel).arg("-append").arg(kernel_args);
                 if let Some(initrd) = initrd {

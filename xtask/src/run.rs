@@ -11,7 +11,8 @@ use crate::demo::{BOOT, STEP};
 use crate::expect::{Session, TCG_WARNING};
 use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
-use crate::qemu::{Boot, Console, ESCAPE_NAME, Machine};
+use crate::image::loader::Loader;
+use crate::qemu::{Boot, Chipset, Console, ESCAPE_NAME, Machine};
 use crate::setup::{self, Env, Kernel, Qemu, QemuVersion};
 
 /// Which hypervisor boots.
@@ -39,6 +40,12 @@ pub struct Args {
     /// QEMU's CPU model (default: EPYC-v4,-monitor; EPYC-v3,-monitor on 7.2)
     #[arg(long)]
     pub cpu: Option<String>,
+    /// Which chipset
+    #[arg(long, value_enum, default_value = "q35")]
+    pub machine: Chipset,
+    /// How the hypervisor is loaded
+    #[arg(long, value_enum, default_value = "qemu")]
+    pub loader: Loader,
     /// Which QEMU
     #[arg(long, value_enum, default_value = "10")]
     pub qemu: QemuVersion,
@@ -76,6 +83,8 @@ pub fn run(env: &Env, args: &Args) -> Result<()> {
     let mut machine =
         machine(env, &qemu, args.hypervisor, &options, &kernel, &kernel_args, initrd, args.mem)?;
     machine.smp = args.smp;
+    machine.chipset = args.machine;
+    machine.boot = args.loader.load(env, machine.boot)?;
     machine.disks = disks;
     machine.gdb = args.gdb;
     if args.exec.is_empty() {
@@ -179,6 +188,7 @@ pub fn machine(
         }
     };
     Ok(Machine {
+        chipset: Chipset::Q35,
         cpu: qemu.default_cpu(hypervisor == Hypervisor::Debian).to_owned(),
         smp: 2,
         mem_mib,

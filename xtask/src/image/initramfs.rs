@@ -21,6 +21,7 @@ pub enum Purpose {
 /// Disk and network of the machines we run on, dom0's drivers and guests' disks.
 const SHELL_MODULES: &[&str] = &[
     "ahci",
+    "ata_piix",
     "sd_mod",
     "e1000e",
     "xen-evtchn",
@@ -30,7 +31,8 @@ const SHELL_MODULES: &[&str] = &[
     "xen-blkfront",
     "xen-netfront",
 ];
-const ROOT_MODULES: &[&str] = &["ahci", "sd_mod", "xen-blkfront", "xen-netfront", "ext4", "crc32c_generic"];
+const ROOT_MODULES: &[&str] =
+    &["ahci", "ata_piix", "sd_mod", "xen-blkfront", "xen-netfront", "ext4", "crc32c_generic"];
 
 const SHELL_INIT: &str = r#"#!/bin/sh
 export PATH=/bin HOME=/root PS1='dom0# ' TERM=linux

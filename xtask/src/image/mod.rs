@@ -3,6 +3,7 @@
 pub mod cpio;
 pub mod debian;
 pub mod initramfs;
+pub mod loader;
 pub mod modules;
 pub mod overlay;
 

@@ -7,63 +7,113 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use sha2::Digest;
 
-use super::{Outcome, Stage};
+use super::{Outcome, Stage, pairs};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
 use crate::image::debian::PASSWORD;
 use crate::image::initramfs::{self, Purpose};
+use crate::image::loader::Loader;
 use crate::image::overlay::HOST_ADDRESS;
+use crate::qemu::Chipset;
 use crate::run::{self, Hypervisor};
 use crate::setup::{self, Env, QemuVersion};
 
 /// One combination.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Boot {
     kernel: &'static str,
     qemu: QemuVersion,
+    chipset: Chipset,
+    loader: Loader,
+    /// `None`: the default of that QEMU.
     cpu: Option<&'static str>,
     smp: u32,
     mem: u32,
-    /// A Debian root on AHCI rather than the shell in an initramfs.
+    /// A Debian root on a disk rather than the shell in an initramfs.
     disk: bool,
 }
 
 const SKYLAKE: Option<&str> = Some("Skylake-Client-v4");
 
-/// Every value of each property once, the costly ones together.
+const PLAIN: Boot = Boot {
+    kernel: "6.1",
+    qemu: QemuVersion::V10,
+    chipset: Chipset::Q35,
+    loader: Loader::Qemu,
+    cpu: None,
+    smp: 1,
+    mem: 2048,
+    disk: false,
+};
+
+/// Every value of each property once where it is cheap, the costly ones together.
 const CI: &[Boot] = &[
-    Boot { kernel: "6.1", qemu: QemuVersion::V10, cpu: None, smp: 1, mem: 2048, disk: false },
-    Boot { kernel: "6.1", qemu: QemuVersion::V7, cpu: None, smp: 2, mem: 4096, disk: false },
-    Boot { kernel: "6.12", qemu: QemuVersion::V10, cpu: SKYLAKE, smp: 2, mem: 3072, disk: true },
+    Boot { loader: Loader::GrubDisk1, ..PLAIN },
+    Boot { qemu: QemuVersion::V7, smp: 2, mem: 4096, ..PLAIN },
+    Boot { kernel: "6.12", cpu: SKYLAKE, smp: 2, mem: 3072, disk: true, ..PLAIN },
+    Boot {
+        kernel: "6.12",
+        chipset: Chipset::Pc,
+        loader: Loader::GrubCd2,
+        cpu: Some("max"),
+        smp: 4,
+        mem: 1024,
+        ..PLAIN
+    },
+    Boot { chipset: Chipset::Pc, loader: Loader::Pvh, cpu: Some("qemu64"), smp: 2, ..PLAIN },
 ];
 
+/// What `test full` combines, so that every pair of values meets.
+mod values {
+    use super::{Chipset, Loader, QemuVersion, SKYLAKE};
+
+    pub const KERNEL: &[&str] = &["6.1", "6.12"];
+    pub const QEMU: &[QemuVersion] = &[QemuVersion::V10, QemuVersion::V7];
+    pub const CHIPSET: &[Chipset] = &[Chipset::Q35, Chipset::Pc];
+    pub const LOADER: &[Loader] =
+        &[Loader::Qemu, Loader::GrubCd1, Loader::GrubCd2, Loader::GrubDisk1, Loader::GrubDisk2, Loader::Pvh];
+    pub const CPU: &[Option<&str>] = &[None, SKYLAKE, Some("EPYC-v3"), Some("qemu64"), Some("max")];
+    pub const SMP: &[u32] = &[1, 2, 4];
+    pub const MEM: &[u32] = &[2048, 1024, 4096, 8192];
+    pub const DISK: &[bool] = &[false, true];
+}
+
 /// Every pair of values at least once.
-const FULL: &[Boot] = &[
-    Boot { kernel: "6.1", qemu: QemuVersion::V10, cpu: None, smp: 1, mem: 2048, disk: false },
-    Boot { kernel: "6.1", qemu: QemuVersion::V10, cpu: SKYLAKE, smp: 2, mem: 4096, disk: true },
-    Boot { kernel: "6.1", qemu: QemuVersion::V7, cpu: None, smp: 2, mem: 3072, disk: false },
-    Boot { kernel: "6.1", qemu: QemuVersion::V7, cpu: None, smp: 1, mem: 2048, disk: true },
-    Boot { kernel: "6.12", qemu: QemuVersion::V10, cpu: None, smp: 2, mem: 3072, disk: true },
-    Boot { kernel: "6.12", qemu: QemuVersion::V10, cpu: SKYLAKE, smp: 1, mem: 2048, disk: false },
-    Boot { kernel: "6.12", qemu: QemuVersion::V10, cpu: SKYLAKE, smp: 2, mem: 4096, disk: false },
-    Boot { kernel: "6.12", qemu: QemuVersion::V7, cpu: None, smp: 1, mem: 4096, disk: true },
-    Boot { kernel: "6.12", qemu: QemuVersion::V7, cpu: None, smp: 2, mem: 2048, disk: false },
-];
+fn all_pairs() -> Vec<Boot> {
+    use values::*;
+    let sizes =
+        [KERNEL.len(), QEMU.len(), CHIPSET.len(), LOADER.len(), CPU.len(), SMP.len(), MEM.len(), DISK.len()];
+    let rows = pairs::cover(&sizes);
+    rows.iter()
+        .map(|row| Boot {
+            kernel: KERNEL[row[0]],
+            qemu: QEMU[row[1]],
+            chipset: CHIPSET[row[2]],
+            loader: LOADER[row[3]],
+            cpu: CPU[row[4]],
+            smp: SMP[row[5]],
+            mem: MEM[row[6]],
+            disk: DISK[row[7]],
+        })
+        .collect()
+}
 
 pub fn ci(hypervisor: Hypervisor) -> Vec<Stage> {
     CI.iter().map(|boot| stage(*boot, hypervisor)).collect()
 }
 
 pub fn full(hypervisor: Hypervisor) -> Vec<Stage> {
-    FULL.iter().map(|boot| stage(*boot, hypervisor)).collect()
+    all_pairs().into_iter().map(|boot| stage(boot, hypervisor)).collect()
 }
 
 impl Boot {
     fn name(&self) -> String {
         format!(
-            "boot: {} {} {} {} CPU(s) {} MiB {}",
+            "boot: {} {} {:?} {:?} {} {} CPU(s) {} MiB {}",
             self.kernel,
             if self.qemu == QemuVersion::V10 { "QEMU 10" } else { "QEMU 7.2" },
+            self.chipset,
+            self.loader,
             self.cpu.unwrap_or("EPYC"),
             self.smp,
             self.mem,
@@ -87,6 +137,8 @@ fn shell(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Ou
     let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
     let mut machine = run::machine(env, &qemu, hypervisor, "", &kernel, "", initrd, boot.mem)?;
     machine.smp = boot.smp;
+    machine.chipset = boot.chipset;
+    machine.boot = boot.loader.load(env, machine.boot)?;
     machine.no_reboot = true;
     if let Some(cpu) = boot.cpu {
         machine.cpu = cpu.into();
@@ -110,6 +162,8 @@ fn debian(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<O
         smp: boot.smp,
         mem: boot.mem,
         cpu: boot.cpu.map(str::to_owned),
+        machine: boot.chipset,
+        loader: boot.loader,
         qemu: boot.qemu,
         options: Vec::new(),
     };

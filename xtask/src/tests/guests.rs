@@ -12,7 +12,7 @@ use super::{Outcome, Stage};
 use crate::build;
 use crate::expect::Session;
 use crate::proc;
-use crate::qemu::{Boot, Console, Machine};
+use crate::qemu::{Boot, Chipset, Console, Machine};
 use crate::run::{self, Hypervisor};
 use crate::setup::{self, Env, QemuVersion};
 
@@ -61,6 +61,7 @@ fn answers(env: &Env, hypervisor: Hypervisor, image: &Path) -> Result<Answers> {
     let qemu = setup::qemu(env, QemuVersion::V10)?;
     let debian = hypervisor == Hypervisor::Debian;
     let machine = Machine {
+        chipset: Chipset::Q35,
         cpu: qemu.default_cpu(debian).to_owned(),
         smp: 2,
         mem_mib: 1024,

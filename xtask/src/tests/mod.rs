@@ -9,6 +9,7 @@ mod host;
 mod licences;
 mod lints;
 mod miri;
+mod pairs;
 mod soak;
 mod tools;
 
@@ -17,6 +18,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::demo;
+use crate::image::loader::Loader;
+use crate::qemu::Chipset;
 use crate::run::Hypervisor;
 use crate::setup::{Env, QemuVersion};
 
@@ -149,6 +152,8 @@ fn demo_check(
             smp: 2,
             mem: 2048,
             cpu: cpu.map(str::to_owned),
+            machine: Chipset::Q35,
+            loader: Loader::Qemu,
             qemu,
             options: Vec::new(),
         };

@@ -6,6 +6,8 @@ use super::{Outcome, Stage};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
 use crate::image::debian::PASSWORD;
+use crate::image::loader::Loader;
+use crate::qemu::Chipset;
 use crate::run::Hypervisor;
 use crate::setup::QemuVersion;
 
@@ -36,6 +38,8 @@ pub fn machine(hypervisor: Hypervisor) -> demo::Args {
         smp: 2,
         mem: 4096,
         cpu: None,
+        machine: Chipset::Q35,
+        loader: Loader::Qemu,
         qemu: QemuVersion::V10,
         options: Vec::new(),
     }
