@@ -19,6 +19,7 @@ pub mod event;
 pub mod frame;
 pub mod grant;
 pub mod guest;
+pub mod heap;
 pub mod host;
 pub mod hypercall;
 pub mod hypercall_table;

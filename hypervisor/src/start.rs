@@ -76,12 +76,11 @@ fn leak<T>(n: usize, f: impl FnMut() -> T) -> &'static [T] {
     v.leak()
 }
 
-/// Frames the hypervisor takes for itself from the allocator.
-fn page_source(count: u64, align: u64) -> Option<u64> {
-    let order = count.max(align).next_power_of_two().trailing_zeros();
-    let (mfn, _) = guest::xen().frames.alloc.alloc(order, u64::MAX)?;
-    Some(mfn.0 * PAGE)
-}
+/// Frames the hypervisor takes for itself from the allocator, and gives back.
+const PAGES: mm::PageSource = mm::PageSource {
+    take: |count, align| Some(guest::xen().frames.take_own(&Bare, count, align)?.0 * PAGE),
+    give: |phys, count| guest::xen().frames.give(Mfn(phys / PAGE), count, true),
+};
 
 fn make(info: &BootInfo) -> Xen<Bare> {
     let max_mfn = mm::max_mfn();
@@ -101,14 +100,8 @@ fn make(info: &BootInfo) -> Xen<Bare> {
         let r = core::arch::x86_64::__cpuid_count(leaf, subleaf);
         [r.eax, r.ebx, r.ecx, r.edx]
     };
-    for r in mm::hand_over(page_source).iter() {
-        let (first, end) = (r.start.div_ceil(PAGE), r.end / PAGE);
-        if first < end {
-            frames.give(Mfn(first), end - first, true);
-        }
-    }
     let wall = time::wall_at_boot_ns().max(0) as u64;
-    Xen {
+    let xen = Xen {
         m: Bare,
         frames,
         domains: Default::default(),
@@ -130,7 +123,15 @@ fn make(info: &BootInfo) -> Xen<Bare> {
             hv_l4: mm::paging::hypervisor_slots(),
             policies: SystemPolicies::new(cpuid, &can),
         },
+    };
+    // Last, for what is allocated from here on comes from the frames of the finished state.
+    for r in mm::hand_over(PAGES).iter() {
+        let (first, end) = (r.start.div_ceil(PAGE), r.end / PAGE);
+        if first < end {
+            frames.give(Mfn(first), end - first, true);
+        }
     }
+    xen
 }
 
 fn module(m: &Module) -> &'static [u8] {

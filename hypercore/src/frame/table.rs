@@ -42,7 +42,21 @@ impl FrameTable {
         self.records.get(usize::try_from(mfn.0).ok()?)
     }
 
-    /// Boot: hands `count` reserved frames from `start` to the allocator. `dirty`: contents unknown.
+    /// Takes `count` contiguous frames, aligned to `align` (a power of two), for the hypervisor's own use: nobody's,
+    /// with any contents, and reached by no CPU's translations. [`Self::give`] returns them.
+    pub fn take_own(&self, m: &impl Cpus, count: u64, align: u64) -> Option<Mfn> {
+        let order = count.max(align).checked_next_power_of_two()?.trailing_zeros();
+        let first = self.alloc.alloc_claimed(order, u64::MAX, 0)?.mfn;
+        self.alloc.free_range(Mfn(first.0 + count), (1 << order) - count, false);
+        for at in (0..count).step_by(64) {
+            self.alloc.take_dirty(Mfn(first.0 + at), count - at);
+        }
+        self.settle_free(m, first, count);
+        Some(first)
+    }
+
+    /// Hands `count` frames from `start` that are reserved (at boot) or the hypervisor's own to the allocator.
+    /// `dirty`: contents unknown.
     pub fn give(&self, start: Mfn, count: u64, dirty: bool) {
         for mfn in start.0..start.0 + count {
             let Some(r) = self.rec(Mfn(mfn)) else { return };

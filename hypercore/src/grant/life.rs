@@ -1,6 +1,6 @@
 //! Teardown, what the debug key prints and what the audit asks.
 
-use super::maptrack::{Mapping, Place, Slot};
+use super::maptrack::{Mapping, Place};
 use super::unmap::end;
 use crate::domain::Domain;
 use crate::ids::{GrantRef, Mfn};
@@ -22,21 +22,9 @@ pub fn teardown<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>) -> bool {
     let track = &dom.grants.maptrack;
     let mut handle = dom.grants.progress.load(Relaxed);
     while handle < track.used() {
-        if let Some(slot) = track.slot(handle) {
-            let mapping = {
-                let mut slot = slot.lock();
-                match core::mem::replace(&mut *slot, Slot::Busy) {
-                    Slot::Mapped(m) => Some(m),
-                    other => {
-                        *slot = other;
-                        None
-                    }
-                }
-            };
-            if let Some(mapping) = mapping {
-                end(xen, mapping);
-                track.give(handle);
-            }
+        if let Some(mapping) = track.claim(handle) {
+            end(xen, mapping);
+            track.give(handle);
         }
         handle += 1;
         dom.grants.progress.store(handle, Relaxed);

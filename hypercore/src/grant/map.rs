@@ -2,7 +2,7 @@
 
 use super::Status;
 use super::entry::{pin, unpin};
-use super::maptrack::{Mapping, Place, Slot};
+use super::maptrack::{Mapping, Place};
 use crate::ids::{DomId, GrantRef, Mfn};
 use crate::machine::Machine;
 use crate::xen::Cx;
@@ -32,11 +32,10 @@ fn try_map<M: Machine>(cx: &mut Cx<'_, M>, op: &GnttabMapGrantRef) -> Result<(u3
     }
     let handle = cx.dom.grants.maptrack.take().ok_or(GNTST_NO_DEVICE_SPACE)?;
     let made = make(cx, op, granter, host, device);
-    let Some(slot) = cx.dom.grants.maptrack.slot(handle) else { return Err(GNTST_BAD_HANDLE) };
     match made {
         Ok(mapping) => {
             let mfn = mapping.pin.mfn();
-            *slot.lock() = Slot::Mapped(mapping);
+            cx.dom.grants.maptrack.set(handle, mapping);
             Ok((handle, mfn))
         }
         Err(status) => {

@@ -1,5 +1,5 @@
 //! The mappings a domain holds of others' frames. A handle is an index; slots come in chunks that are
-//! allocated when needed, up to the domain's limit.
+//! allocated when needed, up to the domain's limit, and freed when an end of a domain leaves them empty.
 
 use super::entry::Pinned;
 use crate::domain::Domain;
@@ -9,7 +9,7 @@ use abi::Errno;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use spin::Once;
+use core::sync::atomic::{AtomicUsize, Ordering::*};
 
 /// Handles per "maptrack frame" of the domain's limit: what fits a page where an entry is 16 bytes.
 const CHUNK: usize = 256;
@@ -44,19 +44,43 @@ pub enum Slot {
     Mapped(Mapping),
 }
 
-struct Free {
-    /// Handles given back.
-    list: Vec<u32>,
-    /// Handles that were ever given.
-    used: u32,
+/// Slots that were allocated together.
+struct Chunk {
+    slots: Box<[Slot]>,
+    /// Bit n of word w: slot 64·w + n is not given.
+    free: [u64; CHUNK / 64],
 }
 
-/// Slots that were allocated together.
-type Chunk = Box<[Mutex<Slot>]>;
+impl Chunk {
+    fn new() -> Option<Self> {
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(CHUNK).ok()?;
+        slots.resize_with(CHUNK, Slot::default);
+        Some(Self { slots: slots.into(), free: [u64::MAX; CHUNK / 64] })
+    }
+
+    /// Gives the lowest free slot, busy.
+    fn take(&mut self) -> Option<usize> {
+        let word = self.free.iter().position(|w| *w != 0)?;
+        let bit = self.free[word].trailing_zeros() as usize;
+        self.free[word] &= self.free[word] - 1;
+        let slot = word * 64 + bit;
+        self.slots[slot] = Slot::Busy;
+        Some(slot)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.free == [u64::MAX; CHUNK / 64]
+    }
+}
 
 pub struct Maptrack {
-    chunks: Box<[Once<Chunk>]>,
-    free: Mutex<Free>,
+    /// A chunk appears when it is needed, and goes in [`Self::trim`].
+    chunks: Box<[Mutex<Option<Chunk>>]>,
+    /// No chunk below this one has a free slot, or few have.
+    first: AtomicUsize,
+    /// One past the highest chunk there ever was.
+    end: AtomicUsize,
 }
 
 impl Maptrack {
@@ -65,70 +89,95 @@ impl Maptrack {
         let n = (frames as usize).min(i32::MAX as usize / CHUNK);
         let mut chunks = Vec::new();
         chunks.try_reserve_exact(n).map_err(|_| Errno::ENOMEM)?;
-        chunks.resize_with(n, Once::new);
-        Ok(Self { chunks: chunks.into(), free: Mutex::new(Free { list: Vec::new(), used: 0 }) })
+        chunks.resize_with(n, Mutex::default);
+        Ok(Self { chunks: chunks.into(), first: AtomicUsize::new(0), end: AtomicUsize::new(0) })
     }
 
+    /// Runs `f` on the slot of `handle`, locked; `None` if there is no such handle.
     #[inline]
-    pub fn slot(&self, handle: u32) -> Option<&Mutex<Slot>> {
+    pub fn with<R>(&self, handle: u32, f: impl FnOnce(&mut Slot) -> R) -> Option<R> {
         let handle = handle as usize;
-        self.chunks.get(handle / CHUNK)?.get()?.get(handle % CHUNK)
+        let mut chunk = self.chunks.get(handle / CHUNK)?.lock();
+        Some(f(&mut chunk.as_mut()?.slots[handle % CHUNK]))
+    }
+
+    /// What is mapped by `handle`, which stays busy until it is mapped again or given back.
+    pub fn claim(&self, handle: u32) -> Option<Mapping> {
+        self.with(handle, |slot| match core::mem::replace(slot, Slot::Busy) {
+            Slot::Mapped(m) => Some(m),
+            other => {
+                *slot = other;
+                None
+            }
+        })?
     }
 
     /// A free handle, its slot busy; `None` at the limit or when memory is short.
     pub fn take(&self) -> Option<u32> {
-        let mut free = self.free.lock();
-        let handle = match free.list.pop() {
-            Some(h) => h,
-            None => {
-                let h = free.used;
-                let chunk = self.chunks.get(h as usize / CHUNK)?;
-                if chunk.get().is_none() {
-                    // Giving a handle back must not need memory.
-                    let all = (h as usize / CHUNK + 1) * CHUNK;
-                    let more = all - free.list.len();
-                    free.list.try_reserve_exact(more).ok()?;
-                    let mut slots = Vec::new();
-                    slots.try_reserve_exact(CHUNK).ok()?;
-                    slots.resize_with(CHUNK, Mutex::default);
-                    chunk.call_once(|| slots.into());
-                }
-                free.used += 1;
-                h
+        let first = self.first.load(Relaxed).min(self.chunks.len());
+        // From the hint on, and once more from the start: others may have given handles back meanwhile.
+        (first..self.chunks.len()).chain(0..first).find_map(|i| {
+            let mut chunk = self.chunks[i].lock();
+            if chunk.is_none() {
+                *chunk = Some(Chunk::new()?);
+                self.end.fetch_max(i + 1, Release);
             }
-        };
-        *self.slot(handle)?.lock() = Slot::Busy;
-        Some(handle)
+            let slot = chunk.as_mut()?.take()?;
+            self.first.store(i, Relaxed);
+            Some((i * CHUNK + slot) as u32)
+        })
+    }
+
+    /// Makes a busy handle one of a mapping.
+    pub fn set(&self, handle: u32, mapping: Mapping) {
+        self.with(handle, |slot| {
+            debug_assert!(matches!(slot, Slot::Busy));
+            *slot = Slot::Mapped(mapping);
+        });
     }
 
     /// Gives a busy handle back.
     pub fn give(&self, handle: u32) {
-        let Some(slot) = self.slot(handle) else { return };
-        let old = core::mem::take(&mut *slot.lock());
-        debug_assert!(matches!(old, Slot::Busy));
-        self.free.lock().list.push(handle);
+        let (i, slot) = (handle as usize / CHUNK, handle as usize % CHUNK);
+        let Some(mut chunk) = self.chunks.get(i).map(|c| c.lock()) else { return };
+        let Some(chunk) = chunk.as_mut() else { return };
+        debug_assert!(matches!(chunk.slots[slot], Slot::Busy));
+        chunk.slots[slot] = Slot::Free;
+        chunk.free[slot / 64] |= 1 << (slot % 64);
+        self.first.fetch_min(i, Relaxed);
+    }
+
+    /// Frees the memory of chunks that nothing is in, but for the first: it is what an idle driver needs again.
+    pub fn trim(&self) {
+        let end = self.end.load(Acquire);
+        for chunk in self.chunks.iter().take(end).skip(1) {
+            let gone = chunk.lock().take_if(|c| c.is_empty());
+            drop(gone);
+        }
     }
 
     /// Handles that were ever given: 0..this.
     pub fn used(&self) -> u32 {
-        self.free.lock().used
+        (self.end.load(Acquire) * CHUNK) as u32
     }
 
     /// Whether any mapping is so.
     pub fn any(&self, f: impl Fn(&Mapping) -> bool) -> bool {
-        (0..self.used())
-            .filter_map(|h| self.slot(h))
-            .any(|slot| matches!(&*slot.lock(), Slot::Mapped(m) if f(m)))
+        self.chunks.iter().take(self.end.load(Acquire)).any(|chunk| {
+            let chunk = chunk.lock();
+            let mut slots = chunk.iter().flat_map(|c| &c.slots);
+            slots.any(|slot| matches!(slot, Slot::Mapped(m) if f(m)))
+        })
     }
 
     /// Calls `f` for each mapping.
     pub fn for_each(&self, mut f: impl FnMut(u32, &Mapping)) {
         for handle in 0..self.used() {
-            if let Some(slot) = self.slot(handle)
-                && let Slot::Mapped(m) = &*slot.lock()
-            {
-                f(handle, m);
-            }
+            self.with(handle, |slot| {
+                if let Slot::Mapped(m) = slot {
+                    f(handle, m);
+                }
+            });
         }
     }
 }
@@ -145,6 +194,27 @@ mod tests {
         t.give(77);
         assert_eq!(t.take(), Some(77));
         assert_eq!(t.take(), None);
-        assert!(t.slot(512).is_none());
+        assert!(t.with(512, |_| ()).is_none());
+    }
+
+    #[test]
+    fn empty_chunks_go_and_come_again() {
+        let t = Maptrack::new(4).unwrap();
+        let chunks = |t: &Maptrack| t.chunks.iter().filter(|c| c.lock().is_some()).count();
+        for h in 0..600 {
+            assert_eq!(t.take(), Some(h));
+        }
+        (0..600).filter(|&h| h != 300).for_each(|h| t.give(h));
+        assert_eq!(chunks(&t), 3);
+        t.trim();
+        assert_eq!(chunks(&t), 2, "one has a handle in use, the first stays");
+        assert!(t.claim(550).is_none() && t.claim(300).is_none());
+        t.give(550);
+        t.give(300);
+        t.trim();
+        assert_eq!(chunks(&t), 1);
+        for h in 0..600 {
+            assert_eq!(t.take(), Some(h), "the lowest first");
+        }
     }
 }

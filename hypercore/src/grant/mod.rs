@@ -64,6 +64,11 @@ impl DomainGrants {
         self.table.frame(i)
     }
 
+    /// Gives back memory that ended mappings leave unused.
+    pub fn trim(&self) {
+        self.maptrack.trim();
+    }
+
     /// Frames there are, and the most there may be.
     pub fn sizes(&self) -> (u32, u32) {
         (self.table.frames(), self.table.max_frames())

@@ -5,7 +5,7 @@
 use super::Status;
 use super::entry::unpin;
 use super::host;
-use super::maptrack::{Mapping, Place, Slot};
+use super::maptrack::{Mapping, Place};
 use crate::domain::Domain;
 use crate::machine::Machine;
 use crate::xen::{Cx, Xen};
@@ -43,26 +43,13 @@ impl Ending {
 
     /// Removes the page-table entry of one mapping.
     pub fn unmap<M: Machine>(&mut self, cx: &mut Cx<'_, M>, req: &Request) -> Status {
-        let slot = match cx.dom.grants.maptrack.slot(req.handle) {
-            Some(slot) => slot,
-            None => return GNTST_BAD_HANDLE,
-        };
         // The handle is busy while its page-table entry goes: no lock is held, and no other CPU gets it.
-        let mut mapping = {
-            let mut slot = slot.lock();
-            match core::mem::replace(&mut *slot, Slot::Busy) {
-                Slot::Mapped(m) => m,
-                other => {
-                    *slot = other;
-                    return GNTST_BAD_HANDLE;
-                }
-            }
-        };
+        let Some(mut mapping) = cx.dom.grants.maptrack.claim(req.handle) else { return GNTST_BAD_HANDLE };
         let status = self.detach(cx, req, &mut mapping);
         if mapping.host.is_none() && !mapping.device {
             self.done.push((req.handle, mapping));
         } else {
-            *slot.lock() = Slot::Mapped(mapping);
+            cx.dom.grants.maptrack.set(req.handle, mapping);
         }
         status
     }
@@ -104,8 +91,9 @@ impl Ending {
             host::flush(xen, dom, self.single.take());
         }
         for (handle, mapping) in self.done.drain(..) {
-            end(xen, mapping);
+            // First, so that with a domain's last frame nothing is left here to be trimmed.
             dom.grants.maptrack.give(handle);
+            end(xen, mapping);
         }
     }
 }

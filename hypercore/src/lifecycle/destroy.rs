@@ -80,6 +80,8 @@ fn bury<M: Machine>(xen: &'static Xen<M>) {
         sched::remove_domain(xen, &dom);
         dom.drop_vcpus();
         drop(dom);
+        // Those that mapped its frames need no room for that any more.
+        xen.domains.all().for_each(|d| d.grants.trim());
         event::send_global_virq(xen, VIRQ_DOM_EXC);
     }
 }

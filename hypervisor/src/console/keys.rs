@@ -59,8 +59,14 @@ fn registers() {
 fn memory() {
     always(format_args!("Physical memory information:"));
     always(format_args!("    RAM: {} kB", mm::ram().total() >> 10));
-    let (used, free) = (mm::heap::used(), mm::heap::available());
-    always(format_args!("    Xen heap: {} kB used, {} kB free", used >> 10, free >> 10));
+    let heap = mm::heap::usage();
+    always(format_args!(
+        "    Xen heap: {} kB in pages; {} kB in small objects, {} kB free; {} kB beyond the reserve",
+        heap.pages >> 10,
+        heap.small >> 10,
+        heap.free >> 10,
+        heap.chunks >> 10
+    ));
 }
 
 fn clock() {

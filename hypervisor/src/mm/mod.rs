@@ -28,9 +28,14 @@ static RAM: Once<RangeSet<{ hypercore::boot::info::MAX_MAP }>> = Once::new();
 static MAPPED_BELOW: AtomicU64 = AtomicU64::new(1 << 32);
 static SOURCE: Once<PageSource> = Once::new();
 
-/// Provides pages after [`hand_over`]: takes their number and the alignment in pages (a power of two), gives
-/// the physical address of contiguous pages that the hypervisor keeps for ever.
-pub type PageSource = fn(u64, u64) -> Option<u64>;
+/// Who has the free pages after [`hand_over`].
+pub struct PageSource {
+    /// Provides contiguous pages that no CPU has translations of, with any contents: their number, the alignment in
+    /// pages (a power of two); their physical address.
+    pub take: fn(u64, u64) -> Option<u64>,
+    /// Takes pages back: their physical address and number.
+    pub give: fn(u64, u64),
+}
 
 /// Virtual address in the direct map of physical address `phys`.
 #[inline]
@@ -103,15 +108,28 @@ pub fn init(boot: &BootInfo) {
     tables::init();
 }
 
-/// Takes `count` contiguous pages, aligned to `align` pages, filled with zeros; their physical address.
-pub fn take_pages(count: u64, align: u64) -> Option<u64> {
-    let phys = match SOURCE.get() {
-        Some(source) => source(count, align)?,
+/// Takes `count` contiguous pages, aligned to `align` pages, with any contents; their physical address.
+pub fn take_dirty_pages(count: u64, align: u64) -> Option<u64> {
+    match SOURCE.get() {
+        Some(source) => (source.take)(count, align),
         None => {
             let limit = MAPPED_BELOW.load(Ordering::Relaxed);
-            FREE.lock().take_high(count * PAGE, align * PAGE, limit)?
+            FREE.lock().take_high(count * PAGE, align * PAGE, limit)
         }
-    };
+    }
+}
+
+/// Gives back `count` pages at `phys` that were taken and that nobody uses any more.
+pub fn give_pages(phys: u64, count: u64) {
+    match SOURCE.get() {
+        Some(source) => (source.give)(phys, count),
+        None => FREE.lock().add(phys, phys + count * PAGE),
+    }
+}
+
+/// As [`take_dirty_pages`], filled with zeros.
+pub fn take_pages(count: u64, align: u64) -> Option<u64> {
+    let phys = take_dirty_pages(count, align)?;
     // SAFETY: RAM that was free is the caller's now, and it is mapped.
     unsafe { core::ptr::write_bytes(phys_to_virt(phys) as *mut u8, 0, (count * PAGE) as usize) };
     Some(phys)
@@ -125,7 +143,6 @@ pub fn need_pages(count: u64, align: u64) -> u64 {
 
 /// Gives away all free RAM; from now on the hypervisor's own pages come from `source`.
 pub fn hand_over(source: PageSource) -> Ranges {
-    let free = core::mem::take(&mut *FREE.lock());
     SOURCE.call_once(|| source);
-    free
+    core::mem::take(&mut *FREE.lock())
 }

@@ -18,13 +18,16 @@ pub fn stage(hypervisor: Hypervisor) -> Stage {
         dom0.must("dmesg -n 1", STEP)?;
         demo::warm_up(&mut dom0)?;
         let before = demo::memory(&mut dom0)?;
+        dom0.must("xl debug-keys m", STEP)?;
         commands(&mut dom0)?;
         three_guests(&mut dom0)?;
         demo::wait_gone(&mut dom0)?;
         let after = demo::memory(&mut dom0)?;
         if after != before {
-            bail!("memory did not come back: before {before:?}, after {after:?}");
+            let heap = dom0.must("xl debug-keys m; xl dmesg | grep heap:", STEP)?;
+            bail!("memory did not come back: before {before:?}, after {after:?}\n{heap}");
         }
+        demo::audit(&mut dom0, "after the guests are gone")?;
         Ok(Outcome::Passed(1))
     })
 }
@@ -109,6 +112,7 @@ fn three_guests(dom0: &mut Session) -> Result<()> {
     if count != "5" {
         bail!("xl list shows {count} lines with dom0 and three guests");
     }
+    dom0.must("xl debug-keys m", STEP)?;
     dom0.must("xl destroy g1", STEP)?;
     dom0.must("xl shutdown -w g2", BOOT)?;
     dom0.must("xl shutdown -w g3", BOOT)?;
