@@ -1,6 +1,7 @@
 //! What the processor can do, and switching on of what the hypervisor uses. Run on every CPU.
 
 use core::arch::x86_64::{__cpuid, __cpuid_count};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::instr::{rdmsr, read_cr0, read_cr4, write_cr0, write_cr4, wrmsr, xsetbv};
 use crate::sync::Once;
@@ -49,6 +50,8 @@ pub struct Features {
 }
 
 static FEATURES: Once<Features> = Once::new();
+/// SMAP turned out not to work.
+static SMAP_BROKEN: AtomicBool = AtomicBool::new(false);
 
 /// What the boot processor has; [`detect`] has run.
 pub fn get() -> &'static Features {
@@ -86,10 +89,27 @@ pub fn detect(allow_smep: bool, allow_smap: bool, allow_x2apic: bool) {
 /// The CR4 the hypervisor runs with.
 pub fn cr4() -> u64 {
     let f = get();
-    let optional =
-        [(f.smep, CR4_SMEP), (f.smap, CR4_SMAP), (f.fsgsbase, CR4_FSGSBASE), (f.xsave, CR4_OSXSAVE)];
+    let smap = f.smap && !SMAP_BROKEN.load(Ordering::Relaxed);
+    let optional = [(f.smep, CR4_SMEP), (smap, CR4_SMAP), (f.fsgsbase, CR4_FSGSBASE), (f.xsave, CR4_OSXSAVE)];
     let fixed = CR4_PAE | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
     optional.iter().filter(|o| o.0).fold(fixed, |cr4, o| cr4 | o.1)
+}
+
+/// Gives SMAP up, for a processor that refuses a guest in ring 3 its own memory by it. `false`: it is off already.
+///
+/// QEMU 7.2 does that (its TCG reads the stack of an IRET in ring 3 with the supervisor's rights). Each CPU that
+/// meets it comes here.
+pub fn give_up_smap() -> bool {
+    let cr4 = read_cr4();
+    if cr4 & CR4_SMAP == 0 {
+        return false;
+    }
+    if !SMAP_BROKEN.swap(true, Ordering::Relaxed) {
+        crate::warning!("this processor applies SMAP to ring 3: SMAP is off from here on");
+    }
+    // SAFETY: only takes a protection away; the placeholders' CLAC and STAC work without it.
+    unsafe { write_cr4(cr4 & !CR4_SMAP) };
+    true
 }
 
 /// Switches on what the hypervisor uses, on this CPU.

@@ -10,6 +10,7 @@ use x86::regs::{ENTRY_SYSCALL, GuestRegs};
 use super::exit::undeliverable;
 use super::machine::Bare;
 use super::{switch, with_cx};
+use crate::cpu::features;
 use crate::cpu::instr::read_cr2;
 
 const HYPERVISOR_IRET: u32 = abi::xen::HYPERVISOR_IRET;
@@ -136,6 +137,7 @@ fn invalid_opcode(cx: &mut Cx<'_, Bare>) -> Delivered {
 /// Page-fault error code bits.
 const PF_PRESENT: u32 = 1;
 const PF_WRITE: u32 = 2;
+const PF_USER: u32 = 4;
 const PF_RESERVED: u32 = 8;
 
 fn page_fault(cx: &mut Cx<'_, Bare>, code: u32) -> Delivered {
@@ -152,6 +154,13 @@ fn page_fault(cx: &mut Cx<'_, Bare>, code: u32) -> Delivered {
         {
             return Ok(());
         }
+    }
+    // In ring 3 a present page is refused with the supervisor's rights only within the hypervisor's area.
+    if code & (PF_PRESENT | PF_USER | PF_RESERVED) == PF_PRESENT
+        && hypercore::guest::range_ok(cr2, 1)
+        && features::give_up_smap()
+    {
+        return Ok(());
     }
     inject::page_fault(cx, cr2, code)
 }
