@@ -69,6 +69,10 @@ pub struct Options<'a> {
     pub smap: bool,
     /// `tsc=unstable`: do not trust the TSCs to agree.
     pub tsc_unstable: bool,
+    /// `watchdog`: stop when a CPU is stuck in the hypervisor.
+    pub watchdog: bool,
+    /// `watchdog_timeout=`, in seconds.
+    pub watchdog_timeout: u32,
     /// After ` -- `: goes to dom0's command line.
     pub dom0_extra: Option<&'a str>,
 }
@@ -90,6 +94,8 @@ impl Default for Options<'_> {
             smep: true,
             smap: true,
             tsc_unstable: false,
+            watchdog: false,
+            watchdog_timeout: 5,
             dom0_extra: None,
         }
     }
@@ -104,9 +110,30 @@ pub enum Complaint {
     NoEffect,
 }
 
-/// Options that Xen has, that boot scripts pass, and that change nothing here.
-const NO_EFFECT: &[&str] =
-    &["cpuidle", "cpufreq", "ucode", "watchdog", "iommu", "vga", "com2", "console_timestamps", "sched"];
+/// Options that Xen has, that boot scripts pass, and that change nothing here; each with the values that ask for
+/// what is so anyway.
+const NO_EFFECT: &[(&str, &[&str])] = &[
+    ("cpuidle", NO),
+    ("cpufreq", &["none"]),
+    ("ucode", NO),
+    ("iommu", NO),
+    ("vga", &[]),
+    ("com2", &[]),
+    ("console_timestamps", &["none", "no", "off", "false", "disable", "0"]),
+    ("console_to_ring", NO),
+    ("sched", &["credit2"]),
+    ("spec-ctrl", NO),
+    ("xpti", NO),
+    ("pv-l1tf", NO),
+    ("flask", &["disabled"]),
+    ("tboot", NO),
+    ("crashkernel", &[]),
+    ("dom0", &["pv"]),
+    ("apicv", NO),
+    ("hap", NO),
+    ("nmi", &["dom0", "ignore"]),
+];
+const NO: &[&str] = &["no", "off", "false", "disable", "0"];
 /// Options that need no answer: those without meaning on this platform that GRUB's scripts always pass, and
 /// `sync_console`, which the console always is.
 const SILENT: &[&str] = &["placeholder", "no-real-mode", "edd", "sync_console"];
@@ -193,10 +220,21 @@ fn apply<'a>(
         "x2apic" => o.x2apic = on.ok_or(bad)?,
         "smep" => o.smep = on.ok_or(bad)?,
         "smap" => o.smap = on.ok_or(bad)?,
+        // `force` is for hardware that Xen thinks unreliable.
+        "watchdog" => o.watchdog = if text == "force" { true } else { on.ok_or(bad)? },
+        "watchdog_timeout" => {
+            let seconds = text.parse().map_err(|_| bad)?;
+            (o.watchdog, o.watchdog_timeout) = (seconds > 0, seconds);
+        }
         "tsc" if text == "unstable" => o.tsc_unstable = true,
         _ if SILENT.contains(&name) => {}
-        _ if NO_EFFECT.contains(&name) => return Err(Complaint::NoEffect),
-        _ => return Err(Complaint::Unknown),
+        _ => match NO_EFFECT.iter().find(|known| known.0 == name) {
+            // A negated name asks for what `=no` asks for.
+            Some((_, so_anyway)) if so_anyway.contains(&text) => {}
+            Some((_, so_anyway)) if on == Some(false) && so_anyway.contains(&"no") => {}
+            Some(_) => return Err(Complaint::NoEffect),
+            None => return Err(Complaint::Unknown),
+        },
     }
     Ok(())
 }
@@ -312,14 +350,14 @@ mod tests {
 
     #[test]
     fn complaints_name_the_word() {
-        let (o, c) = read("dom0_mem=lots frobnicate=1 maxcpus=0 cpuidle=0 sync_console maxcpus=3");
+        let (o, c) = read("dom0_mem=lots frobnicate=1 maxcpus=0 cpuidle sync_console maxcpus=3");
         assert_eq!(
             c,
             [
                 ("dom0_mem=lots", Complaint::BadValue),
                 ("frobnicate=1", Complaint::Unknown),
                 ("maxcpus=0", Complaint::BadValue),
-                ("cpuidle=0", Complaint::NoEffect)
+                ("cpuidle", Complaint::NoEffect)
             ]
         );
         assert_eq!(o.maxcpus, Some(3));
@@ -342,6 +380,28 @@ mod tests {
         assert_eq!(read("reboot=triple").0.reboot, RebootMethod::Triple);
         assert_eq!(read("reboot=k").0.reboot, RebootMethod::Keyboard);
         assert!(read("no-real-mode edd=off").1.is_empty());
+    }
+
+    #[test]
+    fn what_is_so_anyway_needs_no_warning() {
+        assert!(read("sched=credit2 cpuidle=0 no-cpuidle cpufreq=none spec-ctrl=no iommu=off").1.is_empty());
+        let (_, c) = read("sched=null cpufreq=xen iommu no-com2");
+        assert_eq!(c.len(), 4);
+        assert!(c.iter().all(|c| c.1 == Complaint::NoEffect), "{c:?}");
+    }
+
+    #[test]
+    fn the_watchdog_is_off_unless_asked_for() {
+        let w = |line| {
+            let o = read(line).0;
+            (o.watchdog, o.watchdog_timeout)
+        };
+        assert_eq!(w(""), (false, 5));
+        assert_eq!(w("watchdog"), (true, 5));
+        assert_eq!(w("watchdog=force"), (true, 5));
+        assert_eq!(w("watchdog_timeout=9"), (true, 9));
+        assert_eq!(w("watchdog watchdog_timeout=0"), (false, 0));
+        assert_eq!(w("watchdog no-watchdog"), (false, 5));
     }
 
     #[test]
