@@ -23,6 +23,7 @@ impl Platform for Bare {
                 power::reboot()
             }
             HostShutdown::Crash | HostShutdown::Watchdog => {
+                super::report::dom0_state();
                 let what = if why == HostShutdown::Crash { "crashed" } else { "watchdog rebooted" };
                 if boot::options::never_reboot() {
                     console::always(format_args!("Hardware Dom0 {what}: 'noreboot' set - not rebooting."));

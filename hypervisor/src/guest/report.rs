@@ -1,17 +1,27 @@
 //! What is printed of a guest that crashes.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use hypercore::guest;
+use hypercore::ids::DomId;
 use hypercore::log;
 use hypercore::xen::Cx;
+use x86::regs::GuestRegs;
 
 use super::machine::Bare;
+use crate::percpu;
+
+/// The first domain's state has been printed: its end need not print it again.
+static DOM0_SHOWN: AtomicBool = AtomicBool::new(false);
 
 /// Registers and the top of the stack of the running vCPU.
 pub fn guest_state(cx: &Cx<'_, Bare>) {
     let r = &*cx.regs;
-    let m = cx.xen.m;
+    if cx.dom.id == DomId::DOM0 {
+        DOM0_SHOWN.store(true, Ordering::Relaxed);
+    }
     log!(
-        m,
+        cx.xen.m,
         Error,
         "{:?} state ({} mode), vector {:#x} error {:#x}:",
         cx.vcpu,
@@ -19,6 +29,24 @@ pub fn guest_state(cx: &Cx<'_, Bare>) {
         r.entry_vector,
         r.error_code
     );
+    registers(cx.xen.m, r);
+}
+
+/// What the first domain was doing on this CPU when it took the machine with it.
+pub fn dom0_state() {
+    let Some((0, vcpu)) = super::name_current() else { return };
+    if DOM0_SHOWN.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let at = percpu::this().rsp0() - size_of::<GuestRegs>() as u64;
+    // SAFETY: each entry from a guest builds its frame at the top of this CPU's stack; it is only copied, by a
+    // CPU that does not return to it.
+    let regs = unsafe { (at as *const GuestRegs).read_volatile() };
+    log!(Bare, Error, "d0v{vcpu} state:");
+    registers(Bare, &regs);
+}
+
+fn registers(m: Bare, r: &GuestRegs) {
     log!(m, Error, "RIP: {:04x}:{:016x} RFLAGS: {:016x}", r.cs, r.rip, r.rflags);
     log!(m, Error, "rax: {:016x} rbx: {:016x} rcx: {:016x}", r.rax, r.rbx, r.rcx);
     log!(m, Error, "rdx: {:016x} rsi: {:016x} rdi: {:016x}", r.rdx, r.rsi, r.rdi);
