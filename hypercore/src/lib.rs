@@ -40,4 +40,5 @@ pub mod testing;
 pub mod time;
 pub mod traps;
 pub mod vcpu;
+pub mod watchdog;
 pub mod xen;

@@ -49,8 +49,10 @@ pub fn timer() {
     guest::this().timer_fired.set(true);
 }
 
-/// An NMI that is not the platform's own.
-pub fn nmi(_frame: &Frame) {}
+/// An NMI that is not the platform's own: the watchdog's, if it runs.
+pub fn nmi(frame: &Frame) {
+    crate::watchdog::tick(frame);
+}
 
 /// Characters for dom0 were typed: [`crate::console::read_input`] has them.
 pub fn console_input() {

@@ -26,3 +26,4 @@ mod symbols;
 mod sync;
 mod time;
 mod trap;
+mod watchdog;

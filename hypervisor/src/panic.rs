@@ -46,6 +46,16 @@ pub fn on_exception(frame: &Frame, cr2: u64) -> ! {
     )
 }
 
+/// The watchdog found this CPU stuck where `frame` says.
+pub fn on_stuck(frame: &Frame) -> ! {
+    die(
+        format_args!("FATAL: the watchdog finds CPU{} stuck", percpu::this().id),
+        Some((frame, instr::read_cr2())),
+        frame.rip,
+        frame.rbp,
+    )
+}
+
 /// The NMI that stops a CPU while another one dies.
 pub fn stop_here(_frame: &Frame) -> ! {
     cpu::halt_forever()

@@ -8,6 +8,8 @@ use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
+use hypercore::watchdog::Watch;
+
 use crate::cpu::gdt::{BSP_GDT, GdtPage, Tss, set_tss};
 use crate::cpu::instr::wrmsr;
 use crate::layout::MAX_CPUS;
@@ -56,6 +58,8 @@ pub struct Shared {
     pub apic_id: AtomicU32,
     /// It is halted in idle (or about to halt): work for it needs an interrupt.
     pub idle: AtomicBool,
+    /// What the watchdog has seen of it.
+    pub watch: Watch,
 }
 
 /// An early stack for the boot processor's NMI, #DF and #MC.
@@ -95,6 +99,7 @@ impl PerCpu {
                 online: AtomicBool::new(false),
                 apic_id: AtomicU32::new(apic_id),
                 idle: AtomicBool::new(false),
+                watch: Watch::new(),
             },
         }
     }

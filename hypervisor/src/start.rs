@@ -47,6 +47,9 @@ pub fn main(info: &'static BootInfo) -> ! {
     if let Err(e) = own_hardware(&dom0) {
         panic!("Could not give domain 0 its hardware: {e:?}");
     }
+    if options.watchdog {
+        crate::watchdog::start(options.watchdog_timeout);
+    }
     console::give_to_dom0();
     if let Err(e) = hypercore::sched::state::controller_unpause(xen, &dom0) {
         panic!("Could not start domain 0: {e:?}");

@@ -14,6 +14,7 @@ const TABLE: u32 = 0x10;
 const MASKED: u32 = 1 << 16;
 const LEVEL: u32 = 1 << 15;
 const ACTIVE_LOW: u32 = 1 << 13;
+const DELIVERY_NMI: u32 = 4 << 8;
 /// Pins of a unit that are used; known ones have 24 to 120.
 const MAX_PINS: usize = 128;
 
@@ -115,6 +116,16 @@ pub fn set_route(gsi: u32, vector: u8, apic_id: u32, wiring: Wiring) -> bool {
         let level = if wiring.level { LEVEL } else { 0 };
         let low = if wiring.active_low { ACTIVE_LOW } else { 0 };
         unit.write_low(pin, MASKED | level | low | u32::from(vector));
+    })
+    .is_some()
+}
+
+/// Has `gsi` raise NMI on all CPUs. `false`: no such pin.
+pub fn route_nmi(gsi: u32) -> bool {
+    with(gsi, |unit, pin| {
+        unit.write_low(pin, MASKED);
+        unit.write(TABLE + 2 * pin + 1, 0xff << 24);
+        unit.write_low(pin, DELIVERY_NMI);
     })
     .is_some()
 }

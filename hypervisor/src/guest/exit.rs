@@ -20,6 +20,7 @@ pub fn to_guest(regs: &mut GuestRegs) {
     let x = xen();
     let me = CpuId(crate::percpu::this().id);
     loop {
+        crate::percpu::this().shared().watch.pass();
         super::flush::serve();
         if RING_CHANGED.load(Ordering::Relaxed) && RING_CHANGED.swap(false, Ordering::Relaxed) {
             hypercore::event::send_global_virq(x, abi::xen::VIRQ_CON_RING);

@@ -99,7 +99,7 @@ pub fn audit_if_due() {
     if running {
         return;
     }
-    match hypercore::mm::audit::audit(xen()) {
+    match crate::watchdog::without(|| hypercore::mm::audit::audit(xen())) {
         Ok(r) if r.is_clean() => always(format_args!(
             "Audit: {} frames with {} references, stored and recounted are equal",
             r.frames, r.references
