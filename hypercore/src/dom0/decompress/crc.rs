@@ -62,6 +62,33 @@ pub(super) fn crc32(data: &[u8]) -> u32 {
     !c
 }
 
+const fn table_msb() -> [u32; 256] {
+    let mut t = [0u32; 256];
+    let mut i = 0;
+    while i < 256 {
+        let mut c = (i as u32) << 24;
+        let mut k = 0;
+        while k < 8 {
+            c = (c << 1) ^ (0x04c1_1db7 & (c >> 31).wrapping_neg());
+            k += 1;
+        }
+        t[i] = c;
+        i += 1;
+    }
+    t
+}
+
+static TABLE_MSB: [u32; 256] = table_msb();
+
+/// CRC-32 as bzip2 uses it: the most significant bit first.
+pub(super) fn crc32_msb(data: &[u8]) -> u32 {
+    let mut c = !0u32;
+    for byte in data {
+        c = (c << 8) ^ TABLE_MSB[usize::from((c >> 24) as u8 ^ byte)];
+    }
+    !c
+}
+
 /// CRC-64 as xz uses it.
 pub(super) fn crc64(data: &[u8]) -> u64 {
     let mut c = !0u64;
@@ -128,6 +155,7 @@ mod tests {
     #[test]
     fn published_check_values() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        assert_eq!(crc32_msb(b"123456789"), 0xfc89_1918);
         assert_eq!(crc64(b"123456789"), 0x995d_c9bb_df19_39fa);
         assert_eq!(xxh64(b""), 0xef46_db37_51d8_e999);
         assert_eq!(xxh64(b"abc"), 0x44bc_2cf5_ad77_0999);

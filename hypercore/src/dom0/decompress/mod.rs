@@ -5,6 +5,7 @@
 //! Debian's zstd kernels) the compressor was allowed. Integrity checks a format carries are verified.
 
 mod bcj;
+mod bzip2;
 mod crc;
 mod gzip;
 mod lz4;
@@ -15,7 +16,7 @@ mod zstd_tables;
 
 use super::error::ImageError;
 
-/// Unpacks `payload`, whatever of gzip, xz, lzma, zstd and lz4 it is, and returns how many bytes of
+/// Unpacks `payload`, whatever of gzip, bzip2, xz, lzma, zstd and lz4 it is, and returns how many bytes of
 /// `out` it filled.
 ///
 /// # Errors
@@ -23,6 +24,7 @@ use super::error::ImageError;
 pub fn decompress(payload: &[u8], out: &mut [u8]) -> Result<usize, ImageError> {
     match payload {
         [0x1f, 0x8b, ..] => gzip::decompress(payload, out),
+        [b'B', b'Z', b'h', ..] => bzip2::decompress(payload, out),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => xz::decompress(payload, out),
         [0x5d, 0, 0, ..] => lzma::decompress_alone(payload, out),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd::decompress(payload, out),

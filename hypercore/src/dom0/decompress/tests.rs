@@ -64,6 +64,12 @@ fn gzip_round_trip() {
 }
 
 #[test]
+fn bzip2_round_trip() {
+    round_trip(&["bzip2", "-9"]);
+    round_trip(&["bzip2", "-1"]);
+}
+
+#[test]
 fn xz_round_trip() {
     round_trip(&["xz", "--check=crc32", "--x86", "--lzma2=dict=32MiB"]);
     round_trip(&["xz", "--check=crc64", "-0"]);
@@ -92,6 +98,7 @@ fn damage_is_noticed() {
     let data = &sample()[..20_000];
     for command in [
         &["gzip", "-n"][..],
+        &["bzip2"],
         &["xz", "--check=crc32", "--x86", "--lzma2"],
         &["zstd", "-19"],
         &["lz4", "-l"],
@@ -113,7 +120,7 @@ fn damage_is_noticed() {
 #[test]
 fn an_unknown_format_is_named() {
     assert_eq!(
-        decompress(b"BZh9xxxx", &mut []),
-        Err(ImageError::Unsupported { what: "compression of the kernel with magic", found: 0x425a_6839 })
+        decompress(b"\x89LZO\0\r\n\x1a", &mut []),
+        Err(ImageError::Unsupported { what: "compression of the kernel with magic", found: 0x894c_5a4f })
     );
 }
