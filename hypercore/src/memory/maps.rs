@@ -5,7 +5,7 @@ use crate::guest;
 use crate::machine::Machine;
 use crate::xen::{Cx, HcResult, Xen};
 use abi::Errno;
-use abi::arch_x86::{ArchSharedInfo, MACH2PHYS_NR_ENTRIES, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START};
+use abi::arch_x86::{ArchSharedInfo, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START};
 use abi::memory::*;
 use abi::xen::SharedInfo;
 use alloc::vec::Vec;
@@ -68,12 +68,12 @@ pub(super) fn machine_memory_map<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> Hc
     Ok(0)
 }
 
-/// `XENMEM_machphys_mapping`: where guests see the machine-to-physical table.
+/// `XENMEM_machphys_mapping`: where guests see the machine-to-physical table, and the last frame that it tells of.
 pub(super) fn machphys_mapping<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     let map = MachphysMapping {
         v_start: MACH2PHYS_VIRT_START,
         v_end: MACH2PHYS_VIRT_END,
-        max_mfn: MACH2PHYS_NR_ENTRIES - 1,
+        max_mfn: cx.xen.frames.max_mfn().0 - 1,
     };
     guest::write(&cx.xen.m, arg, &map)?;
     Ok(0)

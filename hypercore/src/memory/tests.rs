@@ -309,6 +309,16 @@ fn maps_are_what_tools_and_firmware_say() {
 }
 
 #[test]
+fn the_m2p_ends_with_the_last_frame() {
+    let mut b = bed();
+    let arg = b.s.put(&MachphysMapping::default());
+    assert_eq!(b.op(&b.domu, XENMEM_MACHPHYS_MAPPING, arg), Ok(0));
+    let told = b.s.get::<MachphysMapping>(arg);
+    assert_eq!(Ok(told.max_mfn + 1), b.op(&b.domu, XENMEM_MAXIMUM_RAM_PAGE, 0));
+    assert!(told.v_start + told.max_mfn * 8 < told.v_end);
+}
+
+#[test]
 fn arguments_in_the_hypervisors_area_fault() {
     let b = bed();
     let hv = guest::HYPERVISOR_VIRT_START;
