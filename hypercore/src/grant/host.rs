@@ -3,17 +3,15 @@
 use super::Status;
 use super::entry::Pinned;
 use super::maptrack::Place;
-use crate::cpumask::CpuMask;
-use crate::domain::Domain;
-use crate::machine::{Flush, Machine};
+use crate::machine::Machine;
 use crate::mm;
-use crate::xen::{Cx, Xen};
+use crate::xen::Cx;
 use abi::grant_table::*;
 use x86::pte::Pte;
 
-/// The entry a mapping asks for.
+/// The entry a mapping asks for. Another domain's frame is data: nothing in it is executed.
 fn pte(pin: &Pinned, flags: u32) -> Pte {
-    let mut bits = Pte::PRESENT | Pte::ACCESSED | Pte::DIRTY;
+    let mut bits = Pte::PRESENT | Pte::ACCESSED | Pte::DIRTY | Pte::NX;
     if flags & GNTMAP_APPLICATION_MAP != 0 {
         bits |= Pte::USER;
     }
@@ -49,14 +47,5 @@ pub fn replace<M: Machine>(cx: &mut Cx<'_, M>, place: Place, pin: &Pinned, with:
     match place {
         Place::Va(va) => mm::grants::replace_va(cx, va, pin.mfn(), with).map_err(|_| GNTST_GENERAL_ERROR),
         Place::Pte(_) => Err(GNTST_GENERAL_ERROR),
-    }
-}
-
-/// Flushes what `dom`'s CPUs may cache of unmapped entries: one page if `only` names it, else everything.
-pub fn flush<M: Machine>(xen: &Xen<M>, dom: &Domain, only: Option<u64>) {
-    let cpus: CpuMask = dom.dirty_cpus.load();
-    match only {
-        Some(va) => xen.m.flush(&cpus, Flush::Page(va)),
-        None => mm::tlb::flush_domain(xen, dom),
     }
 }

@@ -14,6 +14,7 @@ use abi::xen::*;
 use abi::{Errno, GuestHandle};
 use core::sync::atomic::{AtomicBool, Ordering::*};
 use std::vec::Vec;
+use x86::pte::Pte;
 use zerocopy::{FromBytes, IntoBytes};
 
 const USED: u64 = (GTF_READING | GTF_WRITING) as u64;
@@ -122,6 +123,49 @@ fn a_mapped_frame_is_shared_and_comes_back() {
 }
 
 #[test]
+fn an_unmapped_frame_is_out_of_reach_at_every_address() {
+    let (a, b) = pair();
+    // The grantee's level-1 table shows at a second place, 2 MiB after the other.
+    let l2 = a.tables[1];
+    let second = (x86::pte::index(a.va(0), 2) + 1, a.tables[0].0 << 12 | crate::testing::kernel::RW);
+    assert_eq!(a.set_pte(0, a.slot(l2, second.0), second.1), Ok(0));
+    let alias = a.va(7) + (1 << 21);
+    grant(&b, 9, 0, b.pages[5], GTF_PERMIT_ACCESS);
+    let m = map_at(&a, a.va(7), HOST, 1, 9);
+    for v in 0..2 {
+        assert_eq!((a.read(v, a.va(7)), a.read(v, alias)), (Some(0), Some(0)));
+    }
+    assert_eq!(unmap_at(&a, a.va(7), m.handle), GNTST_OKAY);
+    for v in 0..2 {
+        assert_eq!((a.read(v, a.va(7)), a.read(v, alias)), (None, None));
+    }
+}
+
+#[test]
+fn the_flags_of_a_mapping_are_in_its_entry() {
+    let (a, b) = pair();
+    grant(&b, 9, 0, b.pages[5], GTF_PERMIT_ACCESS);
+    let base = Pte::PRESENT | Pte::USER | Pte::ACCESSED | Pte::DIRTY | Pte::NX;
+    let kernel = 1 << 52;
+    let avail = |n: u32| n << GNTMAP_GUEST_AVAIL0;
+    for (flags, bits) in [
+        (HOST, base | Pte::RW | kernel),
+        (RO, base | kernel),
+        (HOST | GNTMAP_APPLICATION_MAP, base | Pte::RW),
+        (RO | GNTMAP_APPLICATION_MAP | avail(5), base | 5 << 9),
+        // Three bits are the guest's; there is no room for more.
+        (HOST | avail(0xffff), base | Pte::RW | kernel | 7 << 9),
+    ] {
+        for (place, more) in [(a.va(7), 0), (a.pte(7), GNTMAP_CONTAINS_PTE)] {
+            let m = map_at(&a, place, flags | more, 1, 9);
+            let found = a.guest.xen.m.debug_load(a.tables[0], 7);
+            assert_eq!((m.status, found), (GNTST_OKAY, b.pages[5].0 << 12 | bits), "{flags:#x}");
+            assert_eq!(unmap_at(&a, place, m.handle), GNTST_OKAY);
+        }
+    }
+}
+
+#[test]
 fn read_only_is_read_only() {
     let (a, b) = pair();
     grant(&b, 9, 0, b.pages[5], GTF_PERMIT_ACCESS | GTF_READONLY);
@@ -218,7 +262,7 @@ fn by_page_table_entry_with_the_guests_bits() {
     assert_eq!(m.status, GNTST_OKAY);
     let pte = a.guest.xen.m.debug_load(a.tables[0], 7);
     assert_eq!(pte & 0xfff, 0x267, "present, writable, user, accessed, dirty, first free bit");
-    assert_eq!(pte >> 12, b.pages[5].0);
+    assert_eq!(pte >> 12, Pte::NX >> 12 | b.pages[5].0);
     assert!(a.write(0, a.va(7), &[5]));
     assert_eq!(unmap_at(&a, a.va(7), m.handle), GNTST_GENERAL_ERROR, "not how it was mapped");
     assert_eq!(unmap_at(&a, a.pte(7), m.handle), GNTST_OKAY);

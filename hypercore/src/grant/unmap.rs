@@ -8,6 +8,7 @@ use super::host;
 use super::maptrack::{Mapping, Place};
 use crate::domain::Domain;
 use crate::machine::Machine;
+use crate::mm;
 use crate::xen::{Cx, Xen};
 use abi::grant_table::*;
 use arrayvec::ArrayVec;
@@ -20,8 +21,6 @@ pub const BATCH: usize = 32;
 #[derive(Default)]
 pub struct Ending {
     flush: bool,
-    /// The only address to flush, if it is only one.
-    single: Option<u64>,
     done: ArrayVec<(u32, Mapping), BATCH>,
 }
 
@@ -73,10 +72,6 @@ impl Ending {
                 return status;
             }
             mapping.host = None;
-            self.single = match place {
-                Place::Va(va) if !self.flush && req.replace.is_none() => Some(va),
-                _ => None,
-            };
             self.flush = true;
         }
         if req.dev_bus_addr != 0 {
@@ -85,10 +80,11 @@ impl Ending {
         GNTST_OKAY
     }
 
-    /// Flushes, then lets the references and the marks of the ended mappings go.
+    /// Flushes, then lets the references and the marks of the ended mappings go. The flush is of everything: the
+    /// tables that held an entry may have shown it at more addresses than the one it was mapped at.
     pub fn finish<M: Machine>(&mut self, xen: &'static Xen<M>, dom: &Domain) {
         if core::mem::take(&mut self.flush) {
-            host::flush(xen, dom, self.single.take());
+            mm::tlb::flush_domain(xen, dom);
         }
         for (handle, mapping) in self.done.drain(..) {
             // First, so that with a domain's last frame nothing is left here to be trimmed.

@@ -4,7 +4,7 @@ use abi::GuestHandle;
 use abi::grant_table::*;
 use abi::xen::*;
 
-use crate::hypercall::{addr, call, mmuext, op_array, update_va_mapping};
+use crate::hypercall::{addr, call, mmu_update1, mmuext, op_array, update_va_mapping};
 use crate::mm::{self, DATA, Page, READ, entry, entry_maddr, read, write};
 use crate::print::ok;
 use crate::trap::Outcome;
@@ -185,6 +185,35 @@ fn by_entry(table: &Table, shared: &Page) {
         entry(window.va(), 1) & !mm::ADDR
     );
     unmap(at, mapped.handle);
+    for (name, more) in [
+        ("all-available", 0xffff << GNTMAP_GUEST_AVAIL0),
+        ("read-only", GNTMAP_READONLY | 0x2 << GNTMAP_GUEST_AVAIL0),
+        ("unknown-flags", 0x60),
+        ("device", GNTMAP_DEVICE_MAP),
+    ] {
+        for (by, place, flags) in [("entry", at, flags), ("address", window.va(), GNTMAP_HOST_MAP)] {
+            let mapped = map(REF, flags | more, place);
+            say!(
+                format_args!("grants.{by}-{name}"),
+                "status={} entry={:#x}",
+                mapped.status,
+                entry(window.va(), 1) & !mm::ADDR
+            );
+            if mapped.status == 0 {
+                let bus = if more == GNTMAP_DEVICE_MAP { mapped.dev_bus_addr } else { 0 };
+                unmap_bus(place, bus, mapped.handle);
+            }
+        }
+    }
+    let mapped = map(REF, GNTMAP_HOST_MAP | GNTMAP_APPLICATION_MAP, window.va());
+    say!(
+        "grants.address-application",
+        "{} {:#x}",
+        mapped.status,
+        entry(window.va(), 1) & !(mm::ADDR | 0x100)
+    );
+    unmap(window.va(), mapped.handle);
+    aliased(window);
     let mapped = map(REF, flags, at + 4);
     say!("grants.entry-misaligned", "{}", mapped.status);
     let mapped = map(REF, flags, shared.maddr());
@@ -192,6 +221,25 @@ fn by_entry(table: &Table, shared: &Page) {
     let mapped = map(REF, flags, 1 << 50);
     say!("grants.entry-absent", "{}", mapped.status);
     window.map(DATA);
+}
+
+/// A mapping that shows at a second address, since the table above refers to its table twice, ends at both.
+fn aliased(window: &Page) {
+    let Some(slot) = entry_maddr(window.va(), 2) else { return };
+    let (table, index) = (slot & !0xfff, slot & 0xfff);
+    let Some(free) = (1..8u64).find(|n| entry(window.va() + (n << 21), 2) == 0 && index + 8 * n < 4096)
+    else {
+        return;
+    };
+    let answer = mmu_update1(table + index + 8 * free, entry(window.va(), 2));
+    let alias = window.va() + (free << 21);
+    let mapped = map(REF, GNTMAP_HOST_MAP, window.va());
+    say!("grants.alias-map", "{answer} {} {:#x}", mapped.status, read(alias + 8));
+    say!("grants.alias-unmap", "{}", unmap(window.va(), mapped.handle));
+    // SAFETY: reads of the check's own addresses, or traps.
+    let seen = [window.va(), alias].map(|va| unsafe { probe!(["mov rax, [rax]"], inout("rax") va => _) });
+    say!("grants.alias-read", "{} {}", seen[0], seen[1]);
+    say!("grants.alias-end", "{}", mmu_update1(table + index + 8 * free, 0));
 }
 
 fn device(table: &Table, shared: &Page) {
