@@ -109,16 +109,15 @@ impl FrameAllocator {
         if dirty {
             inner.dirty.insert_range(start.0, count);
         }
-        inner.dirty_pages += inner.dirty.count_range(start.0, count);
-        inner.free_pages += count;
-        let (mut at, mut left) = (start.0, count);
-        while left > 0 {
-            let aligned = at.trailing_zeros().min(MAX_ORDER);
-            let k = aligned.min(left.ilog2());
-            inner.put(k, at);
-            at += 1 << k;
-            left -= 1 << k;
-        }
+        inner.put_range(start.0, count);
+    }
+
+    /// Undoes [`Self::alloc_claimed`] of 2^`order` frames, claim included; those that [`Self::take_dirty`] was not asked
+    /// for are as dirty as they were.
+    pub fn give_back(&self, got: Claimed, order: u32) {
+        let mut inner = self.inner.lock();
+        inner.put_range(got.mfn.0, 1 << order);
+        inner.outstanding += got.claim_used;
     }
 
     /// 2^`order` frames, naturally aligned, below `limit` (an MFN bound; highest fitting zone first),
@@ -224,6 +223,20 @@ impl FrameAllocator {
 }
 
 impl Inner {
+    /// Puts frames back; the dirty ones are marked.
+    fn put_range(&mut self, start: u64, count: u64) {
+        self.dirty_pages += self.dirty.count_range(start, count);
+        self.free_pages += count;
+        let (mut at, mut left) = (start, count);
+        while left > 0 {
+            let aligned = at.trailing_zeros().min(MAX_ORDER);
+            let k = aligned.min(left.ilog2());
+            self.put(k, at);
+            at += 1 << k;
+            left -= 1 << k;
+        }
+    }
+
     /// Puts a block back, merged with its buddies as far as they are free.
     fn put(&mut self, mut k: u32, start: u64) {
         let mut i = start >> k;

@@ -4,6 +4,7 @@
 //! before its new owner is written into its record.
 
 use crate::domain::Domain;
+use crate::frame::alloc::Claimed;
 use crate::frame::proof::FreshFrame;
 use crate::frame::record::FrameState;
 use crate::frame::{FrameRef, FrameTable};
@@ -20,6 +21,9 @@ use super::REGION_ORDER;
 /// Flag of [`assign_pages`]: the caller overwrites the frames or trusts the domain with what is in them.
 pub const UNSCRUBBED: u32 = 1 << 0;
 
+/// Frames scrubbed between two looks at whether others want the CPU.
+const PIECE: u32 = 512;
+
 /// Gives `dom` 2^`order` frames, naturally aligned and below `limit` (a frame number).
 /// E2BIG: more than it may have. ENOMEM: no such block. EINVAL: it is dying.
 /// Their machine-to-physical entries are the caller's to set.
@@ -30,18 +34,46 @@ pub fn assign_pages<M: Machine>(
     limit: u64,
     flags: u32,
 ) -> Result<Mfn, Errno> {
+    loop {
+        if let Some(mfn) = try_assign_pages(xen, dom, order, limit, flags)? {
+            return Ok(mfn);
+        }
+    }
+}
+
+/// As [`assign_pages`]; `None` if others want the CPU while there is still much to scrub. The frames then are back
+/// with the allocator, and the same again has less to do.
+pub(super) fn try_assign_pages<M: Machine>(
+    xen: &'static Xen<M>,
+    dom: &Domain,
+    order: u32,
+    limit: u64,
+    flags: u32,
+) -> Result<Option<Mfn>, Errno> {
     let pages = 1u64 << order;
-    let mfn = take(xen.frames, dom, order, limit)?;
-    make_clean(xen, mfn, pages, flags & UNSCRUBBED == 0);
+    let got = take(xen.frames, dom, order, limit)?;
+    let clean = if flags & UNSCRUBBED == 0 {
+        make_clean(xen, got.mfn, pages, &mut 0)
+    } else {
+        xen.frames.settle_free(&xen.m, got.mfn, pages);
+        forget_dirty(xen, got.mfn, pages);
+        true
+    };
     let mut holdings = dom.memory.holdings.lock();
     holdings.pending -= pages;
     if !dom.is_alive() {
         drop(holdings);
-        xen.frames.alloc.free_range(mfn, pages, flags & UNSCRUBBED != 0);
+        xen.frames.alloc.free_range(got.mfn, pages, flags & UNSCRUBBED != 0);
         return Err(Errno::EINVAL);
     }
-    assign_block(xen.frames, dom, mfn, pages);
-    Ok(mfn)
+    if !clean {
+        // A claim that ended meanwhile comes back with what was taken of it, until the domain ends.
+        xen.frames.alloc.give_back(got, order);
+        dom.memory.claim.fetch_add(got.claim_used, Relaxed);
+        return Ok(None);
+    }
+    assign_block(xen.frames, dom, got.mfn, pages);
+    Ok(Some(got.mfn))
 }
 
 /// Writes the owner into the records of frames that are clean. Under the domain's holdings lock, after a look at
@@ -79,7 +111,7 @@ pub(crate) fn adopt(
 
 /// Takes a block for `dom` from the allocator, within what it may have and off its claim. The frames are
 /// counted as pending.
-fn take(frames: &'static FrameTable, dom: &Domain, order: u32, limit: u64) -> Result<Mfn, Errno> {
+fn take(frames: &'static FrameTable, dom: &Domain, order: u32, limit: u64) -> Result<Claimed, Errno> {
     let pages = 1u64 << order;
     let mut holdings = dom.memory.holdings.lock();
     let has = u64::from(frames.owned(dom.id)) + holdings.pending;
@@ -98,7 +130,7 @@ fn take(frames: &'static FrameTable, dom: &Domain, order: u32, limit: u64) -> Re
     }
     dom.memory.claim.store(claim - got.claim_used, Relaxed);
     holdings.pending += pages;
-    Ok(got.mfn)
+    Ok(got)
 }
 
 /// Takes a block from the allocator for an exchange, outside any account.
@@ -106,17 +138,33 @@ pub(super) fn take_uncounted(frames: &'static FrameTable, order: u32, limit: u64
     frames.alloc.alloc_claimed(order, limit, 0).map(|got| got.mfn)
 }
 
-/// Flushes what may still reach the frames of a block just allocated and, with `scrub`, zeroes the dirty ones.
-pub(super) fn make_clean<M: Machine>(xen: &'static Xen<M>, mfn: Mfn, pages: u64, scrub: bool) {
+/// The caller of an allocation takes its frames as they are.
+fn forget_dirty<M: Machine>(xen: &Xen<M>, mfn: Mfn, pages: u64) {
+    for first in (0..pages).step_by(64) {
+        xen.frames.alloc.take_dirty(Mfn(mfn.0 + first), pages - first);
+    }
+}
+
+/// Flushes what may still reach the frames of a block just allocated, and zeroes the dirty ones. False: others want the
+/// CPU; frames that are not zeroed yet are still marked dirty. `scrubbed`: frames since the last look at that.
+pub(super) fn make_clean<M: Machine>(xen: &'static Xen<M>, mfn: Mfn, pages: u64, scrubbed: &mut u32) -> bool {
     xen.frames.settle_free(&xen.m, mfn, pages);
     for first in (0..pages).step_by(64) {
+        if *scrubbed >= PIECE {
+            *scrubbed = 0;
+            if xen.m.preempt_point() {
+                return false;
+            }
+        }
         let mut dirty = xen.frames.alloc.take_dirty(Mfn(mfn.0 + first), pages - first);
-        while scrub && dirty != 0 {
+        *scrubbed += dirty.count_ones();
+        while dirty != 0 {
             let i = u64::from(dirty.trailing_zeros());
             dirty &= dirty - 1;
             xen.m.zero(&FreshFrame(Mfn(mfn.0 + first + i)));
         }
     }
+    true
 }
 
 /// Scrubs a few free frames; false when there was nothing to do. For idle CPUs.

@@ -41,11 +41,11 @@ pub(super) fn exchange<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     let begun = ex.nr_exchanged;
     while ex.nr_exchanged < i.nr_extents {
         if ex.nr_exchanged != begun && cx.xen.m.preempt_point() {
-            guest::write(&cx.xen.m, arg, &ex)?;
-            return cx.restart(HYPERVISOR_MEMORY_OP, [abi::memory::XENMEM_EXCHANGE.into(), arg, 0, 0, 0, 0]);
+            return again(cx, arg, &ex);
         }
         match chunk(cx.xen, &dom, &i, &o, ex.nr_exchanged, chunk_order, limit) {
-            Ok(()) => ex.nr_exchanged += step,
+            Ok(true) => ex.nr_exchanged += step,
+            Ok(false) => return again(cx, arg, &ex),
             Err(e) => {
                 result = Err(Stop::Errno(e));
                 break;
@@ -54,6 +54,12 @@ pub(super) fn exchange<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     }
     guest::write(&cx.xen.m, arg, &ex)?;
     result
+}
+
+/// Goes on later from where `ex` says.
+fn again<M: Machine>(cx: &mut Cx<'_, M>, arg: u64, ex: &MemoryExchange) -> HcResult {
+    guest::write(&cx.xen.m, arg, ex)?;
+    cx.restart(HYPERVISOR_MEMORY_OP, [abi::memory::XENMEM_EXCHANGE.into(), arg, 0, 0, 0, 0])
 }
 
 /// Frames taken from the allocator: they go back unless [`Self::keep`] says they have an owner.
@@ -77,7 +83,7 @@ impl<M: Machine> Drop for Fresh<M> {
     }
 }
 
-/// Exchanges the chunk whose first input extent is `first`.
+/// Exchanges the chunk whose first input extent is `first`; false: others want the CPU, nothing is exchanged.
 fn chunk<M: Machine>(
     xen: &'static Xen<M>,
     dom: &Domain,
@@ -86,7 +92,7 @@ fn chunk<M: Machine>(
     first: u64,
     chunk_order: u32,
     limit: u64,
-) -> Result<(), Errno> {
+) -> Result<bool, Errno> {
     let pages = 1usize << chunk_order;
     let fault = |_| Errno::EFAULT;
     // Decode: which frames go, and which guest frame numbers the new ones get.
@@ -104,10 +110,13 @@ fn chunk<M: Machine>(
         gpfns.push(guest::read_at::<_, u64>(&xen.m, o.extent_start.addr(), first_out + k).map_err(fault)?);
     }
     let mut fresh = Fresh { xen, blocks, order: o.extent_order };
+    let mut scrubbed = 0;
     for _ in 0..outs {
         let mfn = take_uncounted(xen.frames, o.extent_order, limit).ok_or(Errno::ENOMEM)?;
         fresh.blocks.push(mfn);
-        make_clean(xen, mfn, 1 << o.extent_order, true);
+        if !make_clean(xen, mfn, 1 << o.extent_order, &mut scrubbed) {
+            return Ok(false);
+        }
     }
     let mut old: Vec<FrameRef> = Vec::new();
     old.try_reserve_exact(pages).map_err(|_| Errno::ENOMEM)?;
@@ -143,5 +152,5 @@ fn chunk<M: Machine>(
         written = written.and(guest::write_at(&xen.m, o.extent_start.addr(), first_out + k, &mfn.0));
     }
     fresh.keep();
-    written.map_err(fault)
+    written.map(|()| true).map_err(fault)
 }

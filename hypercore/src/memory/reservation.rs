@@ -1,7 +1,8 @@
 //! `XENMEM_increase_reservation`, `decrease_reservation`, `populate_physmap`: one extent after the other; the
 //! answer is how many were done, so a refusal in the middle leaves the ones before it done.
 
-use super::{CMD_MASK, EXTENT_SHIFT, MAX_EXTENTS, assign_pages, frame_limit, max_order};
+use super::assign::try_assign_pages;
+use super::{CMD_MASK, EXTENT_SHIFT, MAX_EXTENTS, frame_limit, max_order};
 use crate::domain::Domain;
 use crate::guest;
 use crate::ids::Mfn;
@@ -42,32 +43,37 @@ pub(super) fn change<M: Machine>(cx: &mut Cx<'_, M>, op: u32, start: u64, arg: u
         }
         let one = match op {
             XENMEM_INCREASE_RESERVATION => increase(cx.xen, &dom, &r, done, limit),
-            XENMEM_DECREASE_RESERVATION => decrease(cx.xen, &dom, &r, done),
+            XENMEM_DECREASE_RESERVATION => decrease(cx.xen, &dom, &r, done).map(|()| true),
             _ => populate(cx.xen, &dom, &r, done, limit),
         };
-        if one.is_err() {
-            break;
+        match one {
+            Ok(true) => done += 1,
+            Ok(false) => {
+                let cmd = u64::from(op) & CMD_MASK | done << EXTENT_SHIFT;
+                return cx.restart(HYPERVISOR_MEMORY_OP, [cmd, arg, 0, 0, 0, 0]);
+            }
+            Err(_) => break,
         }
-        done += 1;
     }
     Ok(done)
 }
 
+/// One extent; false: others want the CPU, the extent is still to do. The same of [`populate`].
 fn increase<M: Machine>(
     xen: &'static Xen<M>,
     dom: &Domain,
     r: &MemoryReservation,
     i: u64,
     limit: u64,
-) -> Result<(), Errno> {
-    let mfn = assign_pages(xen, dom, r.extent_order, limit, 0)?;
+) -> Result<bool, Errno> {
+    let Some(mfn) = try_assign_pages(xen, dom, r.extent_order, limit, 0)? else { return Ok(false) };
     for j in 0..1 << r.extent_order {
         xen.m.set_m2p(Mfn(mfn.0 + j), INVALID_M2P);
     }
     if !r.extent_start.is_null() {
         guest::write_at(&xen.m, r.extent_start.addr(), i, &mfn.0).map_err(|_| Errno::EFAULT)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn populate<M: Machine>(
@@ -76,14 +82,15 @@ fn populate<M: Machine>(
     r: &MemoryReservation,
     i: u64,
     limit: u64,
-) -> Result<(), Errno> {
+) -> Result<bool, Errno> {
     let list = r.extent_start.addr();
     let gpfn: u64 = guest::read_at(&xen.m, list, i).map_err(|_| Errno::EFAULT)?;
-    let mfn = assign_pages(xen, dom, r.extent_order, limit, 0)?;
+    let Some(mfn) = try_assign_pages(xen, dom, r.extent_order, limit, 0)? else { return Ok(false) };
     for j in 0..1 << r.extent_order {
         xen.m.set_m2p(Mfn(mfn.0 + j), gpfn.wrapping_add(j));
     }
-    guest::write_at(&xen.m, list, i, &mfn.0).map_err(|_| Errno::EFAULT)
+    guest::write_at(&xen.m, list, i, &mfn.0).map_err(|_| Errno::EFAULT)?;
+    Ok(true)
 }
 
 fn decrease<M: Machine>(

@@ -308,6 +308,89 @@ fn maps_are_what_tools_and_firmware_say() {
     assert_eq!(errno(b.op(&b.dom0, XENMEM_MACHINE_MEMORY_MAP, arg)), Errno::EINVAL);
 }
 
+/// Follows a call's continuations; its answer, and how often others got the CPU meanwhile.
+fn to_the_end(by: &Guest, cmd: u32, arg: u64) -> (HcResult, u32) {
+    let mut cmd = u64::from(cmd);
+    for rounds in 0..1000 {
+        let (r, again) = by.call(0, |cx| (memory_op(cx, cmd, arg), cx.restart.take()));
+        match (r, again) {
+            (Err(Stop::Continue), Some(again)) => cmd = again.args[0],
+            (r, _) => return (r, rounds),
+        }
+    }
+    panic!("it never ends");
+}
+
+#[test]
+fn a_large_dirty_extent_is_scrubbed_in_pieces() {
+    for claimed in [0, 3000] {
+        let mut b = bed();
+        let xen = b.dom0.xen;
+        b.domu.dom.memory.set_max_pages(u32::MAX);
+        let before = b.free();
+        let block = xen.frames.alloc.alloc(11, u64::MAX).unwrap().0;
+        for i in 0..2048 {
+            xen.m.write(&crate::frame::proof::FreshFrame(Mfn(block.0 + i)), 8, b"secret!!");
+        }
+        xen.frames.alloc.free_range(block, 2048, true);
+        if claimed > 0 {
+            super::assign::set_claim(xen.frames, &b.domu.dom, claimed).unwrap();
+        }
+        xen.m.preempt_every.store(1, core::sync::atomic::Ordering::SeqCst);
+        let (arg, list) = b.reservation(&[0x800], 11, 5);
+        let (r, rounds) = to_the_end(&b.dom0, XENMEM_POPULATE_PHYSMAP, arg);
+        assert_eq!(r, Ok(1));
+        // A look after each 512 frames, but not after the last.
+        assert_eq!((rounds, b.s.list::<u64>(list, 1)[0]), (3, block.0));
+        assert!((0..2048).all(|i| xen.m.debug_load(Mfn(block.0 + i), 1) == 0));
+        assert_eq!((b.owned(), b.free()), (2048, before - 2048));
+        assert_eq!(
+            b.domu.dom.memory.claim.load(core::sync::atomic::Ordering::SeqCst),
+            claimed.saturating_sub(2048)
+        );
+        assert_eq!(xen.frames.alloc.outstanding(), claimed.saturating_sub(2048));
+        assert_eq!(xen.frames.alloc.scrub_pages(), 0);
+    }
+}
+
+#[test]
+fn an_exchange_is_scrubbed_in_pieces() {
+    let mut b = bed();
+    let xen = b.dom0.xen;
+    while scrub_some(xen) {}
+    let (arg, list) = b.reservation(&[0], 10, 0);
+    assert_eq!(b.op(&b.dom0, XENMEM_INCREASE_RESERVATION, arg), Ok(1));
+    let given = b.s.list::<u64>(list, 1)[0];
+    // All that is left is dirty.
+    let mut left = Vec::new();
+    while let Some((mfn, _)) = xen.frames.alloc.alloc(0, u64::MAX) {
+        xen.m.write(&crate::frame::proof::FreshFrame(mfn), 8, b"secret!!");
+        left.push(mfn);
+    }
+    left.iter().for_each(|mfn| xen.frames.alloc.free_range(*mfn, 1, true));
+    let gpfns: Vec<u64> = (0x4000..0x4400).collect();
+    let out = b.s.put(&gpfns[..]);
+    let extents = |at, n, order| MemoryReservation {
+        extent_start: GuestHandle::new(at),
+        nr_extents: n,
+        extent_order: order,
+        domid: DOMID_SELF,
+        ..Default::default()
+    };
+    let ex = MemoryExchange {
+        in_: extents(b.s.put(&[given][..]), 1, 10),
+        out: extents(out, 1024, 0),
+        nr_exchanged: 0,
+    };
+    let arg = b.s.put(&ex);
+    xen.m.preempt_every.store(1, core::sync::atomic::Ordering::SeqCst);
+    let (r, rounds) = to_the_end(&b.dom0, XENMEM_EXCHANGE, arg);
+    assert_eq!((r, rounds), (Ok(0), 1));
+    for mfn in b.s.list::<u64>(out, 1024) {
+        assert_eq!(xen.m.debug_load(Mfn(mfn), 1), 0);
+    }
+}
+
 #[test]
 fn the_m2p_ends_with_the_last_frame() {
     let mut b = bed();
