@@ -17,17 +17,54 @@ const TLB: u32 = 1;
 const GLOBAL: u32 = 2;
 const CACHE: u32 = 4;
 const LEAVE: u32 = 8;
+const PAGE: u32 = 16;
 const CR4_PGE: u64 = 1 << 7;
+
+/// No address of a page.
+const NO_PAGE: u64 = 1;
 
 struct Request {
     bits: AtomicU32,
+    /// The address that [`PAGE`] is about. There is room for one: who finds it taken asks for everything.
+    page: AtomicU64,
     tickets: AtomicU64,
     served: AtomicU64,
 }
 
-static REQUESTS: [Request; MAX_CPUS] =
-    [const { Request { bits: AtomicU32::new(0), tickets: AtomicU64::new(0), served: AtomicU64::new(0) } };
-        MAX_CPUS];
+static REQUESTS: [Request; MAX_CPUS] = [const {
+    Request {
+        bits: AtomicU32::new(0),
+        page: AtomicU64::new(NO_PAGE),
+        tickets: AtomicU64::new(0),
+        served: AtomicU64::new(0),
+    }
+}; MAX_CPUS];
+
+impl Request {
+    /// Asks for `what`; the ticket that will then be served.
+    fn post(&self, what: Flush) -> u64 {
+        let bits = match what {
+            Flush::Page(va) => match self.page.compare_exchange(NO_PAGE, va & !0xfff, AcqRel, Relaxed) {
+                Ok(_) => PAGE,
+                Err(_) => TLB,
+            },
+            other => bits_of(other),
+        };
+        self.bits.fetch_or(bits, AcqRel);
+        self.tickets.fetch_add(1, AcqRel) + 1
+    }
+
+    /// Takes what was asked for: bits, and the page if it is only one.
+    fn take(&self) -> (u32, Option<u64>) {
+        let bits = self.bits.swap(0, AcqRel);
+        if bits & PAGE == 0 {
+            return (bits, None);
+        }
+        // Whoever set the bit had stored the address before.
+        let page = self.page.swap(NO_PAGE, AcqRel);
+        if bits & (TLB | GLOBAL) != 0 { (bits, None) } else { (bits, Some(page)) }
+    }
+}
 
 fn bits_of(what: Flush) -> u32 {
     match what {
@@ -66,7 +103,11 @@ pub fn serve() {
     if me.served.load(Relaxed) == ticket {
         return;
     }
-    act(me.bits.swap(0, AcqRel));
+    let (bits, page) = me.take();
+    if let Some(va) = page {
+        invlpg(va);
+    }
+    act(bits);
     me.served.store(ticket, Release);
 }
 
@@ -89,8 +130,7 @@ pub fn shoot_down(cpus: &CpuMask, what: Flush) {
     let count = crate::percpu::count();
     for cpu in cpus.iter().filter(|c| *c != me && c.0 < count) {
         let r = &REQUESTS[cpu.0 as usize];
-        r.bits.fetch_or(bits_of(what), AcqRel);
-        waiting[cpu.0 as usize] = r.tickets.fetch_add(1, AcqRel) + 1;
+        waiting[cpu.0 as usize] = r.post(what);
         crate::apic::send_ipi(cpu.0, crate::trap::vector::FLUSH);
     }
     if cpus.contains(me) {
