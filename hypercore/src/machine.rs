@@ -88,6 +88,9 @@ pub trait Cpus {
     /// Shoots down translations on `cpus` and returns when done (the calling CPU included if in the set; CPUs
     /// that are not online are left out).
     fn flush(&self, cpus: &CpuMask, what: Flush);
+    /// How many of the shortest steps (a count that goes up or down) make up one that is worth a
+    /// [`Self::preempt_point`].
+    const LOOK_EVERY: u32 = 32;
     /// Lets pending interrupts in for a moment; true if this CPU has work that should not wait.
     fn preempt_point(&self) -> bool;
     fn irq_mask(&self, irq: Irq);

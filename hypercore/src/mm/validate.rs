@@ -16,6 +16,40 @@ use crate::xen::Xen;
 use core::sync::atomic::Ordering::*;
 use x86::pte::{ENTRIES, HV_L4_END, HV_L4_FIRST, Pte};
 
+/// When to look whether others want the CPU: after work worth `every`. A table that has to be gone through is worth all
+/// of that, one of which only the counts change is worth 1.
+struct Looks {
+    every: u32,
+    done: u32,
+}
+
+impl Looks {
+    fn new<M: Machine>() -> Self {
+        Self { every: M::LOOK_EVERY, done: 0 }
+    }
+
+    /// Before the references of an entry of `level` are taken or ended. `counted`: whether a table in this state only
+    /// has its counts changed. A guess: the record may change before it is used.
+    fn note<M: Machine>(&mut self, xen: &Xen<M>, level: u8, pte: Pte, counted: impl Fn(B) -> bool) {
+        if level > 1 {
+            let only_counts = xen.frames.peek(Mfn(pte.mfn())).is_some_and(|(_, b)| counted(b));
+            self.add(only_counts);
+        }
+    }
+
+    fn add(&mut self, only_counts: bool) {
+        self.done += if only_counts { 1 } else { self.every };
+    }
+
+    fn due(&mut self) -> bool {
+        let due = self.done >= self.every;
+        if due {
+            self.done = 0;
+        }
+        due
+    }
+}
+
 /// Whether the entry of an L4 belongs to the hypervisor.
 pub(super) fn hv_slot(level: u8, index: usize) -> bool {
     level == 4 && (HV_L4_FIRST..HV_L4_END).contains(&index)
@@ -37,6 +71,7 @@ pub(super) fn validate<M: Machine>(
     start: usize,
 ) -> Result<(), (Fail, usize)> {
     let m = &pt.xen.m;
+    let mut looks = Looks::new::<M>();
     for i in start..ENTRIES {
         if hv_slot(level, i) {
             m.store(&Exclusive(f), i * 8, hv_entry(pt, i));
@@ -46,11 +81,12 @@ pub(super) fn validate<M: Machine>(
         if !old.present() {
             continue;
         }
+        looks.note(pt.xen, level, old, |b| b.has(B::VALIDATED));
         let new = entry::get(pt, f.mfn(), level, old).map_err(|e| (e, i))?;
         if new != old {
             m.store(&Exclusive(f), i * 8, new.0);
         }
-        if level > 1 && i + 1 < ENTRIES && m.preempt_point() {
+        if looks.due() && i + 1 < ENTRIES && m.preempt_point() {
             return Err((Fail::Again, i + 1));
         }
     }
@@ -59,6 +95,7 @@ pub(super) fn validate<M: Machine>(
 
 /// Ends the references of entries `..end`. Interrupted: how many still hold theirs.
 pub(super) fn devalidate<M: Machine>(xen: &Xen<M>, f: &FrameRef, level: u8, end: usize) -> Result<(), usize> {
+    let mut looks = Looks::new::<M>();
     for i in (0..end).rev() {
         if hv_slot(level, i) {
             continue;
@@ -67,8 +104,9 @@ pub(super) fn devalidate<M: Machine>(xen: &Xen<M>, f: &FrameRef, level: u8, end:
         if !old.present() {
             continue;
         }
+        looks.note(xen, level, old, |b| b.count() > 1);
         entry::put(xen, f.mfn(), level, old).map_err(|_| i)?;
-        if level > 1 && i > 0 && xen.m.preempt_point() {
+        if looks.due() && i > 0 && xen.m.preempt_point() {
             return Err(i);
         }
     }
@@ -139,4 +177,21 @@ fn finish_child<M: Machine>(xen: &Xen<M>, f: &FrameRef, level: u8, progress: usi
         .peek(child.mfn())
         .is_some_and(|(_, b)| b.has(B::PARTIAL) && b.kind() == FrameType::table(level - 1));
     if is_partial { finish(xen, &child) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Looks;
+
+    #[test]
+    fn whole_tables_are_looked_after_one_by_one_and_counts_in_batches() {
+        let mut looks = Looks { every: 32, done: 0 };
+        let due = |only_counts: bool, looks: &mut Looks| {
+            looks.add(only_counts);
+            looks.due()
+        };
+        assert!((0..512).filter(|_| due(true, &mut looks)).count() == 16);
+        assert!((0..512).all(|_| due(false, &mut looks)));
+        assert!(!looks.due());
+    }
 }

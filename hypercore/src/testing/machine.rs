@@ -272,6 +272,8 @@ impl GuestVa for HostMachine {
 }
 
 impl Cpus for HostMachine {
+    /// Tests interrupt at each chance there is.
+    const LOOK_EVERY: u32 = 1;
     fn cpu(&self) -> CpuId {
         CpuId(CPU.with(Cell::get))
     }
