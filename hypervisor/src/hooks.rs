@@ -1,7 +1,6 @@
 //! Where the platform calls upward: what runs on top of it fills these in.
 
 use core::fmt::Arguments;
-use core::sync::atomic::Ordering;
 
 use hypercore::boot::info::BootInfo;
 
@@ -49,9 +48,10 @@ pub fn timer() {
     guest::this().timer_fired.set(true);
 }
 
-/// An NMI that is not the platform's own: the watchdog's, if it runs.
+/// An NMI that does not stop this CPU: the watchdog's, or the chipset's.
 pub fn nmi(frame: &Frame) {
-    crate::watchdog::tick(frame);
+    let ticks = crate::watchdog::tick(frame);
+    guest::nmi::arrived(frame, ticks);
 }
 
 /// Characters for dom0 were typed: [`crate::console::read_input`] has them.
@@ -63,7 +63,7 @@ pub fn console_input() {
 
 /// Something was written to the ring of messages. May be called with locks held.
 pub fn console_ring_changed() {
-    guest::exit::RING_CHANGED.store(true, Ordering::Relaxed);
+    guest::exit::later(guest::exit::RING);
 }
 
 /// Says, line by line, what this CPU was doing for whom. Called while the hypervisor dies: locks nothing.

@@ -40,16 +40,17 @@ pub fn start(timeout_s: u32) {
     crate::info!("Watchdog: a CPU stuck for {timeout_s} s stops the machine");
 }
 
-/// An NMI came while `frame` ran.
-pub fn tick(frame: &Frame) {
+/// An NMI came while `frame` ran. Whether the timer sends such, so that one without another cause is its.
+pub fn tick(frame: &Frame) -> bool {
     if !RUNS.load(Ordering::Acquire) {
-        return;
+        return TICKS.load(Ordering::Relaxed) != 0;
     }
     TICKS.fetch_add(1, Ordering::Relaxed);
     let well = frame.cs & 3 == 3 || frame.rflags & INTERRUPT_FLAG != 0;
     if percpu::this().shared().watch.tick(well, LIMIT.load(Ordering::Relaxed)) {
         panic::on_stuck(frame);
     }
+    true
 }
 
 /// Does something that is known to take long.

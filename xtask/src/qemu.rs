@@ -78,6 +78,8 @@ pub struct Machine {
     pub gdb: bool,
     pub console: Console,
     pub log: Option<PathBuf>,
+    /// A socket at which QEMU's monitor listens.
+    pub monitor: Option<PathBuf>,
     /// Virtual time counts instructions; for measurements.
     pub icount: bool,
     /// A reset ends QEMU.
@@ -166,6 +168,10 @@ impl Machine {
         }
         if self.gdb {
             command.args(["-s", "-S"]);
+        }
+        if let Some(socket) = &self.monitor {
+            let path = socket.display().to_string().replace(',', ",,");
+            command.arg("-monitor").arg(format!("unix:{path},server,nowait"));
         }
         if self.no_reboot {
             command.arg("-no-reboot");

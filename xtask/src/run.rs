@@ -198,6 +198,7 @@ pub fn machine(
         gdb: false,
         console: Console::Pipes,
         log: None,
+        monitor: None,
         icount: false,
         no_reboot: false,
     })

@@ -46,6 +46,15 @@ pub enum RebootMethod {
     Never,
 }
 
+/// What becomes of an NMI from the chipset, or of unknown origin (`nmi=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NmiPolicy {
+    Ignore,
+    Dom0,
+    /// The machine stops.
+    Fatal,
+}
+
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options<'a> {
@@ -73,6 +82,7 @@ pub struct Options<'a> {
     pub watchdog: bool,
     /// `watchdog_timeout=`, in seconds.
     pub watchdog_timeout: u32,
+    pub nmi: NmiPolicy,
     /// After ` -- `: goes to dom0's command line.
     pub dom0_extra: Option<&'a str>,
 }
@@ -96,6 +106,7 @@ impl Default for Options<'_> {
             tsc_unstable: false,
             watchdog: false,
             watchdog_timeout: 5,
+            nmi: NmiPolicy::Dom0,
             dom0_extra: None,
         }
     }
@@ -131,7 +142,6 @@ const NO_EFFECT: &[(&str, &[&str])] = &[
     ("dom0", &["pv"]),
     ("apicv", NO),
     ("hap", NO),
-    ("nmi", &["dom0", "ignore"]),
 ];
 const NO: &[&str] = &["no", "off", "false", "disable", "0"];
 /// Options that need no answer: those without meaning on this platform that GRUB's scripts always pass, and
@@ -225,6 +235,14 @@ fn apply<'a>(
         "watchdog_timeout" => {
             let seconds = text.parse().map_err(|_| bad)?;
             (o.watchdog, o.watchdog_timeout) = (seconds > 0, seconds);
+        }
+        "nmi" => {
+            o.nmi = match text {
+                "ignore" => NmiPolicy::Ignore,
+                "dom0" => NmiPolicy::Dom0,
+                "fatal" => NmiPolicy::Fatal,
+                _ => return Err(bad),
+            }
         }
         "tsc" if text == "unstable" => o.tsc_unstable = true,
         _ if SILENT.contains(&name) => {}
@@ -361,6 +379,14 @@ mod tests {
             ]
         );
         assert_eq!(o.maxcpus, Some(3));
+    }
+
+    #[test]
+    fn an_nmi_is_for_dom0_unless_said_otherwise() {
+        assert_eq!(read("").0.nmi, NmiPolicy::Dom0);
+        assert_eq!(read("nmi=ignore").0.nmi, NmiPolicy::Ignore);
+        assert_eq!(read("nmi=fatal").0.nmi, NmiPolicy::Fatal);
+        assert_eq!(read("nmi=maybe").1, [("nmi=maybe", Complaint::BadValue)]);
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn traps_and_callbacks_are_checked_and_forced_to_ring_3() {
     g.call(0, |cx| {
         let t = &cx.vp.traps;
         assert_eq!((t.event.address, t.failsafe.address, t.syscall.address), (0x10, 0x20, 0x40));
-        assert!(t.syscall.mask_events && t.nmi == 0x50);
+        assert!(t.syscall.mask_events && t.table[2].address == 0x50 && t.table[2].mask_events);
     });
     let un = |s: &mut Scratch, type_| {
         let at = s.put(&CallbackUnregister { type_, _unused: 0 });

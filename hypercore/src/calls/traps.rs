@@ -65,7 +65,7 @@ pub fn callback_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResu
             let c: CallbackUnregister = guest::read(&cx.xen.m, arg)?;
             match c.type_ {
                 CALLBACKTYPE_NMI => {
-                    cx.vp.traps.nmi = 0;
+                    cx.vp.traps.set_nmi(0);
                     Ok(0)
                 }
                 CALLBACKTYPE_EVENT
@@ -93,7 +93,7 @@ fn register<M: Machine>(cx: &mut Cx<'_, M>, c: &CallbackRegister) -> HcResult {
         CALLBACKTYPE_SYSCALL => t.syscall = callback,
         CALLBACKTYPE_SYSCALL32 => t.syscall32 = callback,
         CALLBACKTYPE_SYSENTER => t.sysenter = callback,
-        CALLBACKTYPE_NMI => t.nmi = c.address,
+        CALLBACKTYPE_NMI => t.set_nmi(c.address),
         _ => return Err(Errno::ENOSYS.into()),
     }
     Ok(0)
@@ -107,9 +107,9 @@ pub fn nmi_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResult {
             if !canonical(c.handler_address) {
                 return Err(Errno::EINVAL.into());
             }
-            cx.vp.traps.nmi = c.handler_address;
+            cx.vp.traps.set_nmi(c.handler_address);
         }
-        XENNMI_UNREGISTER_CALLBACK => cx.vp.traps.nmi = 0,
+        XENNMI_UNREGISTER_CALLBACK => cx.vp.traps.set_nmi(0),
         _ => return Err(Errno::ENOSYS.into()),
     }
     Ok(0)

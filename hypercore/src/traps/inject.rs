@@ -1,6 +1,5 @@
 //! Exceptions as a PV guest sees them.
 
-use super::Callback;
 use super::bounce::{Bounce, Undeliverable, deliver};
 use crate::machine::Machine;
 use crate::xen::Cx;
@@ -44,11 +43,16 @@ pub fn exception<M: Machine>(cx: &mut Cx<'_, M>, v: u8, error_code: u32) -> Resu
 /// Delivers an NMI that waits, if the kernel has a handler for it.
 #[inline]
 pub fn pending_nmi<M: Machine>(cx: &mut Cx<'_, M>) -> Result<(), Undeliverable> {
-    if !cx.vcpu.sched.nmi_pending.load(Relaxed) || cx.vp.traps.nmi == 0 {
+    if !cx.vcpu.sched.nmi_pending.load(Relaxed) || cx.vp.traps.in_nmi {
+        return Ok(());
+    }
+    let entry = cx.vp.traps.table[vector::NMI as usize];
+    if entry.address == 0 {
         return Ok(());
     }
     cx.vcpu.sched.nmi_pending.store(false, Relaxed);
-    deliver(cx, &Bounce::callback(Callback { address: cx.vp.traps.nmi, mask_events: true }))
+    cx.vp.traps.in_nmi = true;
+    deliver(cx, &Bounce::trap(entry, None))
 }
 
 /// Delivers a page fault at `cr2`. To the guest's kernel its own faults look like supervisor's.

@@ -47,6 +47,7 @@ pub fn iret<M: Machine>(cx: &mut Cx<'_, M>) -> Result<(), Errno> {
         r.rcx = rip;
         r.r11 = r.rflags;
     }
+    cx.vp.traps.in_nmi = false;
     let masked = saved_flags & rflags::IF == 0;
     crate::event::set_upcall_mask(cx.xen, cx.vcpu, masked);
     Ok(())

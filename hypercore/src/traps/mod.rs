@@ -2,13 +2,15 @@
 //!
 //! - [`VcpuTraps`]: its trap table and callbacks (set by `set_trap_table`, `set_callbacks`, `stack_switch`).
 //! - [`bounce`]: frames on the guest's kernel stack; [`iret`]: the way back.
-//! - [`inject`]: exceptions as the ABI delivers them.
+//! - [`inject`]: exceptions as the ABI delivers them; [`nmi`]: NMIs of the platform.
 
 pub mod bounce;
 pub mod context;
 pub mod inject;
 pub mod iret;
+pub mod nmi;
 
+use abi::arch_x86::FLAT_KERNEL_CS;
 use alloc::boxed::Box;
 
 /// One entry of the virtual trap table (public header arch-x86/xen.h, `trap_info`).
@@ -41,8 +43,8 @@ pub struct VcpuTraps {
     pub syscall: Callback,
     pub syscall32: Callback,
     pub sysenter: Callback,
-    /// Handler of virtual NMIs (`CALLBACKTYPE_nmi` / `nmi_op`).
-    pub nmi: u64,
+    /// Its NMI handler runs: no other NMI before the next `iret`, as on a processor.
+    pub in_nmi: bool,
     /// Kernel stack for entries from user mode (`stack_switch`); the selector has RPL 3.
     pub kernel_ss: u16,
     pub kernel_sp: u64,
@@ -55,6 +57,14 @@ impl Default for VcpuTraps {
 }
 
 impl VcpuTraps {
+    /// Sets the handler of NMIs (`CALLBACKTYPE_nmi`, `nmi_op`), or none: the trap table's entry, which Linux sets
+    /// with the others.
+    pub fn set_nmi(&mut self, address: u64) {
+        let entry = TrapEntry { cs: FLAT_KERNEL_CS, dpl: 0, mask_events: true, address };
+        self.table[usize::from(inject::vector::NMI)] =
+            if address == 0 { TrapEntry::default() } else { entry };
+    }
+
     pub fn new() -> Self {
         let none = Callback::default();
         Self {
@@ -64,7 +74,7 @@ impl VcpuTraps {
             syscall: none,
             syscall32: none,
             sysenter: none,
-            nmi: 0,
+            in_nmi: false,
             kernel_ss: 0,
             kernel_sp: 0,
         }

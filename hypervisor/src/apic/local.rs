@@ -43,6 +43,7 @@ const DELIVERY_INIT: u32 = 5 << 8;
 const DELIVERY_STARTUP: u32 = 6 << 8;
 const LEVEL_ASSERT: u32 = 1 << 14;
 const PENDING: u32 = 1 << 12;
+const TO_SELF: u32 = 1 << 18;
 
 static X2APIC: AtomicBool = AtomicBool::new(false);
 static REGISTERS: AtomicU64 = AtomicU64::new(0);
@@ -87,7 +88,7 @@ pub fn is_x2apic() -> bool {
     X2APIC.load(Ordering::Relaxed)
 }
 
-/// Enables this CPU's APIC: all sources masked but errors; NMI at LINT1, as PCs wire it.
+/// Enables this CPU's APIC: all sources masked but errors; NMI at LINT1, as PCs wire it, of the boot processor.
 pub fn enable() {
     // SAFETY: enabling in the chosen mode; the base address stays the firmware's.
     unsafe {
@@ -112,7 +113,7 @@ pub fn enable() {
         write(reg::LVT_PERF, MASKED);
     }
     write(reg::LVT_LINT0, MASKED);
-    write(reg::LVT_LINT1, DELIVERY_NMI);
+    write(reg::LVT_LINT1, if percpu::this().id == 0 { DELIVERY_NMI } else { DELIVERY_NMI | MASKED });
     write(reg::ESR, 0);
     write(reg::LVT_ERROR, vector::ERROR.into());
     // What the firmware left in service would block everything below it.
@@ -169,6 +170,11 @@ pub fn send_ipi(cpu: u32, vector: u8) {
     if let Some(target) = percpu::shared(cpu) {
         command(target.apic_id.load(Ordering::Relaxed), u32::from(vector) | LEVEL_ASSERT);
     }
+}
+
+/// Raises `vector` on this CPU. For an NMI's handler too: one register, written once, and nothing is waited for.
+pub fn interrupt_self(vector: u8) {
+    write(reg::ICR, u32::from(vector) | LEVEL_ASSERT | TO_SELF);
 }
 
 /// Raises NMI on CPU `cpu`.

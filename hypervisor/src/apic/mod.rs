@@ -4,7 +4,7 @@
 pub mod ioapic;
 pub mod local;
 
-pub use local::{eoi, on_error, send_ipi, send_nmi_to_others};
+pub use local::{eoi, interrupt_self, on_error, send_ipi, send_nmi_to_others};
 
 use crate::cpu::instr::outb;
 

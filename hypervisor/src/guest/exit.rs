@@ -1,6 +1,6 @@
 //! What a CPU does before it returns to a guest: due timers, scheduling, changed tables, events.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use hypercore::ids::CpuId;
 use hypercore::machine::Cpus;
@@ -12,8 +12,27 @@ use x86::regs::GuestRegs;
 
 use super::{switch, this, with_cx, xen};
 
-/// The message ring has grown, and who reads it has not been told yet (the writer may hold locks).
-pub static RING_CHANGED: AtomicBool = AtomicBool::new(false);
+/// What could not be done where it came up, because locks may be held there: bits of [`RING`], [`NMI`].
+static LATER: AtomicU32 = AtomicU32::new(0);
+/// The message ring has grown, and who reads it has not been told yet.
+pub const RING: u32 = 1;
+/// An NMI is to be reported ([`super::nmi::report`]).
+pub const NMI: u32 = 2;
+
+/// Has `what` done by the next CPU on its way to a guest.
+pub fn later(what: u32) {
+    LATER.fetch_or(what, Ordering::Release);
+}
+
+fn do_later() {
+    let what = LATER.swap(0, Ordering::Acquire);
+    if what & RING != 0 {
+        hypercore::event::send_global_virq(xen(), abi::xen::VIRQ_CON_RING);
+    }
+    if what & NMI != 0 {
+        super::nmi::report();
+    }
+}
 
 /// Runs until there is a guest to return to and nothing left to do for it. `regs` then holds its registers.
 pub fn to_guest(regs: &mut GuestRegs) {
@@ -22,8 +41,8 @@ pub fn to_guest(regs: &mut GuestRegs) {
     loop {
         crate::percpu::this().shared().watch.pass();
         super::flush::serve();
-        if RING_CHANGED.load(Ordering::Relaxed) && RING_CHANGED.swap(false, Ordering::Relaxed) {
-            hypercore::event::send_global_virq(x, abi::xen::VIRQ_CON_RING);
+        if LATER.load(Ordering::Relaxed) != 0 {
+            do_later();
         }
         if this().timer_fired.replace(false) {
             hypercore::time::expired(x, me, x.m.now());

@@ -6,6 +6,7 @@
 //! - [`traps`]: exceptions of guests.
 //! - [`va`]: copies to and from guest addresses.
 //! - [`flush`]: translation shoot-down between CPUs.
+//! - [`nmi`]: NMIs that are dom0's.
 //! - [`machine`]: `hypercore`'s traits on this machine.
 
 pub mod debugreg;
@@ -18,6 +19,7 @@ pub mod idle;
 pub mod keys;
 pub mod machine;
 pub mod msr;
+pub mod nmi;
 pub mod platform;
 pub mod privops;
 pub mod report;

@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use sha2::Digest;
 
 use super::{Outcome, Stage, pairs};
@@ -143,11 +145,14 @@ fn shell(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Ou
     if let Some(cpu) = boot.cpu {
         machine.cpu = cpu.into();
     }
+    let socket = env.log(log)?.with_extension("monitor");
+    machine.monitor = Some(socket.clone());
     let mut dom0 = Session::start(machine.command(&qemu)?, &env.log(log)?)?;
     dom0.wait("dom0# ", BOOT)?;
     println!("a shell after {} s", dom0.elapsed().as_secs());
     identity(&mut dom0, boot)?;
     host_loopback(&mut dom0, "nc")?;
+    nmi(&mut dom0, &socket)?;
     dom0.send("poweroff -f\n")?;
     dom0.wait_exit(STEP)?;
     Ok(Outcome::Passed(1))
@@ -200,6 +205,15 @@ fn identity(dom0: &mut Session, boot: &Boot) -> Result<()> {
     if words != ["xen", "4", "17", &cpus] {
         bail!("/sys/hypervisor and nproc say {words:?}, expected xen 4 17 {cpus}");
     }
+    Ok(())
+}
+
+/// QEMU's NMI button: dom0's kernel hears of it, and goes on.
+fn nmi(dom0: &mut Session, monitor: &Path) -> Result<()> {
+    let mut monitor = UnixStream::connect(monitor).context("QEMU's monitor")?;
+    monitor.write_all(b"nmi\n")?;
+    dom0.wait("NMI received for unknown reason", STEP)?;
+    dom0.must("true", STEP)?;
     Ok(())
 }
 

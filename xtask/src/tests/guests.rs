@@ -77,6 +77,7 @@ fn answers(env: &Env, hypervisor: Hypervisor, image: &Path) -> Result<Answers> {
         gdb: false,
         console: Console::Pipes,
         log: None,
+        monitor: None,
         icount: false,
         no_reboot: true,
     };
