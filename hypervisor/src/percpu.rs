@@ -44,8 +44,10 @@ pub struct PerCpu {
     pub acpi_id: u32,
     tss: UnsafeCell<Tss>,
     gdt: Cell<*mut [u64; 512]>,
-    /// When the local APIC's timer is to fire; `u64::MAX`: not at all.
+    /// When [`crate::hooks::timer`] is to be called; `u64::MAX`: not at all.
     pub timer_deadline_ns: Cell<u64>,
+    /// When the console is to be polled by this CPU; `u64::MAX`: not at all.
+    pub poll_at_ns: Cell<u64>,
     shared: Shared,
 }
 
@@ -95,6 +97,7 @@ impl PerCpu {
             tss: UnsafeCell::new(Tss::new()),
             gdt: Cell::new(core::ptr::null_mut()),
             timer_deadline_ns: Cell::new(u64::MAX),
+            poll_at_ns: Cell::new(u64::MAX),
             shared: Shared {
                 online: AtomicBool::new(false),
                 apic_id: AtomicU32::new(apic_id),

@@ -33,6 +33,15 @@ pub struct Com {
     pub irq: u8,
 }
 
+impl Com {
+    /// Time in which 16 characters, the FIFO's size, arrive: a port that is polled so often loses nothing. At least a
+    /// millisecond; for an unknown rate that of the fastest.
+    pub fn fifo_ns(&self) -> u64 {
+        let bits = 1 + u64::from(self.data_bits) + u64::from(self.parity != b'n') + u64::from(self.stop_bits);
+        (16 * bits * 1_000_000_000 / u64::from(self.baud.unwrap_or(115_200))).max(1_000_000)
+    }
+}
+
 /// How to restart the machine (`reboot=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RebootMethod {
@@ -379,6 +388,15 @@ mod tests {
             ]
         );
         assert_eq!(o.maxcpus, Some(3));
+    }
+
+    #[test]
+    fn a_port_without_interrupt_is_polled_before_its_fifo_is_full() {
+        assert_eq!(read("com1=115200,8n1").0.com1.irq, 4, "the interrupt PCs have there");
+        let com = read("com1=9600,8n1,0x3f8,0").0.com1;
+        assert_eq!((com.irq, com.fifo_ns()), (0, 16_666_666));
+        assert_eq!(read("com1=115200,8e2").0.com1.fifo_ns(), 1_666_666);
+        assert_eq!(read("com1=auto,5n1").0.com1.fifo_ns(), 1_000_000);
     }
 
     #[test]

@@ -264,11 +264,11 @@ pub fn clear_ring(upto: u32) {
     with(|c| c.ring.clear(upto));
 }
 
-/// Lets the serial port interrupt for input. After the IOAPICs are set up.
+/// Lets the serial port interrupt for input, or has this CPU look for it. After the IOAPICs and clocks are set up.
 pub fn enable_input() {
     let Some(uart) = with(|c| c.uart) else { return };
     if uart.irq == 0 {
-        return;
+        return time::poll_console(time::now_ns());
     }
     let gsi = ioapic::isa_gsi(uart.irq);
     let Wiring { level, active_low } = ioapic::firmware_wiring(gsi);
@@ -279,8 +279,17 @@ pub fn enable_input() {
             irq::unmask(gsi);
             on_interrupt();
         }
-        Err(e) => crate::warning!("serial port: no interrupt {gsi} for input ({e:?})"),
+        Err(e) => {
+            crate::warning!("serial port: no interrupt {gsi} ({e:?}): polled");
+            time::poll_console(time::now_ns());
+        }
     }
+}
+
+/// Looks for input; when to look again.
+pub fn poll(now_ns: u64) -> u64 {
+    on_interrupt();
+    with(|c| Some(now_ns + c.uart?.fifo_ns())).unwrap_or(u64::MAX)
 }
 
 /// Whether `irq` is the serial port's.
@@ -288,7 +297,7 @@ pub fn is_console_irq(irq: u32) -> bool {
     CONSOLE_IRQ.load(Ordering::Relaxed) == irq
 }
 
-/// Takes what was received: keys for the hypervisor act at once, the rest waits for dom0.
+/// Takes what the serial port received: keys for the hypervisor act at once, the rest waits for dom0.
 pub fn on_interrupt() {
     let Some(uart) = with(|c| c.uart) else { return };
     uart.acknowledge();

@@ -1,4 +1,4 @@
-//! The 16550 serial port: polled output, input by interrupt.
+//! The 16550 serial port: polled output, input by interrupt or polled.
 
 use hypercore::boot::cmdline::Com;
 
@@ -23,13 +23,16 @@ const FIFO: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub struct Uart {
     base: u16,
+    /// 0: it is polled.
     pub irq: u8,
+    /// In which the receiver's FIFO fills.
+    fifo_ns: u64,
 }
 
 impl Uart {
     /// Sets the port up; `None` if there is none.
     pub fn new(com: &Com) -> Option<Uart> {
-        let uart = Uart { base: com.port, irq: com.irq };
+        let uart = Uart { base: com.port, irq: com.irq, fifo_ns: com.fifo_ns() };
         uart.write(SCRATCH, 0x5a);
         if uart.read(SCRATCH) != 0x5a {
             return None;
@@ -54,6 +57,11 @@ impl Uart {
         // DTR, RTS, and OUT2, which lets the interrupt out on PCs.
         uart.write(MODEM_CONTROL, 0x0b);
         Some(uart)
+    }
+
+    /// How long its receiver holds what comes, at the line's rate.
+    pub fn fifo_ns(&self) -> u64 {
+        self.fifo_ns
     }
 
     /// The I/O ports it occupies.

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use crate::cpu::instr::rdtsc;
 use crate::cpu::relax;
 use crate::sync::Once;
-use crate::{apic, hooks, percpu};
+use crate::{apic, console, hooks, percpu};
 
 /// How the TSC turns into nanoseconds: `((tsc - base) << shift) * mul >> 32` (a negative shift goes right).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +87,20 @@ pub fn wall_at_boot_ns() -> i64 {
 
 /// Makes this CPU's timer fire at `deadline_ns` (at once if that has passed); `None`: not at all.
 pub fn set_timer(deadline_ns: Option<u64>) {
+    percpu::this().timer_deadline_ns.set(deadline_ns.unwrap_or(u64::MAX));
+    start_timer();
+}
+
+/// Has the console polled by this CPU at `at_ns`.
+pub fn poll_console(at_ns: u64) {
+    percpu::this().poll_at_ns.set(at_ns);
+    start_timer();
+}
+
+/// Sets the local APIC's timer for what is due first on this CPU.
+fn start_timer() {
     let cpu = percpu::this();
-    let deadline = deadline_ns.unwrap_or(u64::MAX);
-    cpu.timer_deadline_ns.set(deadline);
+    let deadline = cpu.timer_deadline_ns.get().min(cpu.poll_at_ns.get());
     if deadline == u64::MAX {
         apic::local::timer_start(0);
         return;
@@ -103,16 +114,21 @@ pub fn set_timer(deadline_ns: Option<u64>) {
 /// The timer's interrupt: early ones (a cut or rounded count) are set anew, others are work.
 pub fn timer_fired() {
     let cpu = percpu::this();
-    let deadline = cpu.timer_deadline_ns.get();
-    if deadline == u64::MAX {
-        return; // stopped when the interrupt was already under way
+    let now = now_ns();
+    if cpu.poll_at_ns.get() <= now {
+        cpu.poll_at_ns.set(console::poll(now));
     }
-    if now_ns() < deadline {
-        set_timer(Some(deadline));
-        return;
+    let due = cpu.timer_deadline_ns.get() <= now;
+    if due {
+        cpu.timer_deadline_ns.set(u64::MAX);
     }
-    cpu.timer_deadline_ns.set(u64::MAX);
-    hooks::timer();
+    // Nothing may be left: the timer was stopped when the interrupt was already under way.
+    if cpu.timer_deadline_ns.get().min(cpu.poll_at_ns.get()) != u64::MAX {
+        start_timer();
+    }
+    if due {
+        hooks::timer();
+    }
 }
 
 /// Waits `ns`, serving other CPUs.

@@ -109,6 +109,11 @@ pub fn full(hypervisor: Hypervisor) -> Vec<Stage> {
 }
 
 impl Boot {
+    /// Options of the hypervisor: the older QEMU's serial port is polled, for both ways to be used.
+    fn options(&self) -> &'static str {
+        if self.qemu == QemuVersion::V7 { "com1=115200,8n1,0x3f8,0" } else { "" }
+    }
+
     fn name(&self) -> String {
         format!(
             "boot: {} {} {:?} {:?} {} {} CPU(s) {} MiB {}",
@@ -137,7 +142,7 @@ fn shell(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Ou
     let qemu = setup::qemu(env, boot.qemu)?;
     let kernel = run::kernel(env, boot.kernel)?;
     let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
-    let mut machine = run::machine(env, &qemu, hypervisor, "", &kernel, "", initrd, boot.mem)?;
+    let mut machine = run::machine(env, &qemu, hypervisor, boot.options(), &kernel, "", initrd, boot.mem)?;
     machine.smp = boot.smp;
     machine.chipset = boot.chipset;
     machine.boot = boot.loader.load(env, machine.boot)?;
@@ -170,7 +175,7 @@ fn debian(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<O
         machine: boot.chipset,
         loader: boot.loader,
         qemu: boot.qemu,
-        options: Vec::new(),
+        options: boot.options().split_whitespace().map(str::to_owned).collect(),
     };
     let mut dom0 = demo::boot_dom0(env, &args, log)?;
     dom0.login("dom0", PASSWORD, BOOT)?;
