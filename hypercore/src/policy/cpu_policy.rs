@@ -288,7 +288,7 @@ impl CpuPolicy {
     /// What the hypervisor itself uses of the processor.
     pub(super) fn keep_known(&mut self) {
         let features = self.features().and(&KNOWN);
-        self.set_features(&features);
+        self.set_features(&features.without_orphans());
     }
 
     /// The stored leaf, as it is before anything about the running vCPU is filled in.

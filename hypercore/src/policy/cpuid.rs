@@ -5,7 +5,7 @@ use abi::arch_x86::{
     XEN_CPUID_SIGNATURE_EBX, XEN_CPUID_SIGNATURE_ECX, XEN_CPUID_SIGNATURE_EDX,
 };
 
-use super::cpu_policy::{A, B, C, CpuPolicy, Leaf};
+use super::cpu_policy::{A, B, C, CpuPolicy, D, Leaf, Vendor};
 use super::features::Feature;
 
 /// The version leaf 0x40000001 reports: 4.17.
@@ -22,6 +22,9 @@ pub struct CpuidContext {
     /// hypervisor's word that it may set CR4.OSXSAVE, and does without XSAVE otherwise); to user mode as the
     /// guest's CR4 says.
     pub osxsave: bool,
+    /// Shows the MTRRs, for which there is no use: dom0's kernel takes the bit for the hypervisor's word that
+    /// `XENPF_*_memtype` may be tried.
+    pub mtrr: bool,
     /// Its XCR0.
     pub xcr0: u64,
     /// Bits of the highest machine address there can be.
@@ -57,6 +60,9 @@ pub fn cpuid(policy: &CpuPolicy, leaf: u32, subleaf: u32, cx: &CpuidContext) -> 
         return [0; 4];
     }
     let mut value = policy.stored(leaf, subleaf);
+    if cx.mtrr && (leaf == 1 || leaf == 0x8000_0001 && policy.vendor() == Vendor::Amd) {
+        value[D] |= 1 << (Feature::MTRR.0 % 32);
+    }
     match (leaf, subleaf) {
         (1, _) => {
             value[B] = value[B] & 0x00ff_ffff | u32::from(cx.apic_id) << 24;

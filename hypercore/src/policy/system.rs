@@ -2,7 +2,7 @@
 
 use abi::cpu_policy::{CpuidLeaf, MsrEntry, XEN_CPUID_NO_SUBLEAF};
 
-use super::cpu_policy::{BadLeaf, BadMsr, CpuPolicy, Leaf, PLATFORM_INFO_CPUID_FAULTING};
+use super::cpu_policy::{BadLeaf, BadMsr, CpuPolicy, Leaf, PLATFORM_INFO_CPUID_FAULTING, Vendor};
 use super::features::{Feature, PV_DEFAULT, PV_MAX};
 use super::featureset::FeatureSet;
 
@@ -123,6 +123,8 @@ fn pv_policy(host: &CpuPolicy, can: &Capabilities, mask: &FeatureSet) -> CpuPoli
     features.set(Feature::HYPERVISOR, true);
     features.set(Feature::OSXSAVE, false);
     for (feature, possible) in [
+        // AMD's processors have no SYSENTER in long mode, whatever the bit says.
+        (Feature::SEP, host.vendor() != Vendor::Amd),
         (Feature::XSAVE, can.xcr0 & 3 == 3),
         (Feature::AVX, can.xcr0 & 7 == 7),
         (Feature::AVX512F, can.xcr0 & 0xe7 == 0xe7),

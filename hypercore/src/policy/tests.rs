@@ -55,6 +55,7 @@ pub fn intel() -> SystemPolicies {
 const CX: CpuidContext = CpuidContext {
     apic_id: 4,
     osxsave: false,
+    mtrr: false,
     xcr0: 3,
     machine_address_bits: 36,
     tsc: TscLeaves {
@@ -120,6 +121,50 @@ fn what_depends_on_the_vcpu() {
     assert_eq!(cpuid(&policy, 0xd, 0, &on), [7, 0x340, 0x340, 0]);
     assert_eq!(cpuid(&policy, 0xd, 1, &on), [7, 0x340, 0, 0]);
     assert_eq!(cpuid(&policy, 0xd, 9, &on), [0; 4]);
+}
+
+#[test]
+fn what_differs_by_vendor_and_for_dom0() {
+    let bits = |policy: &CpuPolicy, leaf, mtrr| {
+        let d = cpuid(policy, leaf, 0, &CpuidContext { mtrr, ..CX })[D];
+        (d >> 11 & 1, d >> 12 & 1)
+    };
+    let (amd, intel) = (amd().dom0(), intel().dom0());
+    // SYSENTER and MTRR in leaf 1; SYSCALL and AMD's copy of MTRR in the other.
+    assert_eq!((bits(&amd, 1, false), bits(&amd, 1, true)), ((0, 0), (0, 1)));
+    assert_eq!((bits(&intel, 1, false), bits(&intel, 1, true)), ((1, 0), (1, 1)));
+    assert_eq!((bits(&amd, 0x8000_0001, true), bits(&intel, 0x8000_0001, true)), ((1, 1), (1, 0)));
+}
+
+/// A processor that says it has AVX2 but not AVX (QEMU's `-avx`), or a hypervisor that does not switch its state.
+#[test]
+fn without_avx_there_is_nothing_of_it() {
+    let vendor = [0x756e_6547, 0x4965_6e69, 0x6c65_746e];
+    let whole = processor(vendor);
+    let lame = |leaf, subleaf| {
+        let mut r = whole(leaf, subleaf);
+        r[C] &= if leaf == 1 { !(1 << 28) } else { !0 };
+        r
+    };
+    let off = Capabilities { xcr0: 3, ..ALL };
+    for policies in [SystemPolicies::new(lame, &ALL), SystemPolicies::new(&whole, &off)] {
+        for gone in [
+            Feature::AVX,
+            Feature::AVX2,
+            Feature::FMA,
+            Feature::F16C,
+            Feature::VAES,
+            Feature::VPCLMULQDQ,
+            Feature::AVX_VNNI,
+            Feature::AVX512F,
+            Feature::AVX512VL,
+            Feature::AVX512_BF16,
+            Feature::AVX512_VP2INTERSECT,
+        ] {
+            assert!(!policies.pv_max.has(gone) && !policies.dom0().has(gone), "{gone:?}");
+        }
+        assert!(policies.dom0().has(Feature::SSE4_2));
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use hypercore::io::ports;
 use hypercore::machine::Frames;
 use hypercore::mm::ptwr::Tables;
 use hypercore::mm::types::get_writable;
+use hypercore::policy::Feature;
 use hypercore::policy::cpuid::{CpuidContext, TscLeaves};
 use hypercore::policy::msr::{self, MsrContext, ReadMsr, WriteMsr};
 use hypercore::traps::bounce::Undeliverable;
@@ -245,6 +246,7 @@ fn cpuid(cx: &Cx<'_, Bare>, leaf: u32, subleaf: u32) -> [u32; 4] {
         apic_id: cx.vcpu.id.0 as u8,
         // Linux's kernel gives XSAVE up if it does not see this before it sets CR4.
         osxsave: features::get().xsave && (cx.vp.kernel_mode || cx.vp.cr4 & CR4_OSXSAVE != 0),
+        mtrr: cx.dom.privileged && cx.vp.kernel_mode && cx.xen.host.policies.host.has(Feature::MTRR),
         xcr0: cx.vp.xcr0,
         machine_address_bits: features::get().phys_bits,
         tsc: TscLeaves {
