@@ -139,7 +139,7 @@ impl PerCpu {
 /// Installs `record` as CPU `id`'s, with `gdt` as its page of descriptors.
 ///
 /// # Safety
-/// Both live for ever, are used for nothing else, and `id` has no record yet.
+/// Both live for ever, are used for nothing else, and no CPU `id` runs yet.
 pub unsafe fn install(record: *mut PerCpu, gdt: *const GdtPage) {
     // SAFETY: by this function's contract.
     unsafe {
@@ -148,7 +148,6 @@ pub unsafe fn install(record: *mut PerCpu, gdt: *const GdtPage) {
         set_tss((*gdt).as_ptr(), (*record).tss.get());
         let id = (*record).id;
         TABLE[id as usize].store(record, Ordering::Release);
-        COUNT.fetch_max(id + 1, Ordering::Relaxed);
     }
 }
 
@@ -214,7 +213,12 @@ pub fn identifiers(id: u32) -> Option<(u32, u32)> {
     (!record.is_null()).then(|| unsafe { ((*record).apic_id, (*record).acpi_id) })
 }
 
-/// Number of CPUs that have a record.
+/// Counts CPU `id` in, which runs: CPUs are counted in in the order of their numbers.
+pub fn count_in(id: u32) {
+    COUNT.store(id + 1, Ordering::Relaxed);
+}
+
+/// Number of CPUs that run; their numbers are those below it.
 pub fn count() -> u32 {
     COUNT.load(Ordering::Relaxed)
 }

@@ -3,12 +3,14 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hypercore::boot::acpi::{Cpu, Tables};
+use hypercore::boot::cpus::{self, Unused};
 
 use crate::boot::trampoline;
 use crate::cpu::gdt::GdtPage;
 use crate::cpu::{self, features, gdt, idt};
 use crate::layout::{MAX_CPUS, PAGE};
-use crate::mm::{paging, percpu_map, phys_to_virt, take_pages};
+use crate::mm::percpu_map::{self, Stacks};
+use crate::mm::{paging, phys_to_virt, take_pages};
 use crate::percpu::{self, PerCpu};
 use crate::{apic, hooks, time};
 
@@ -45,45 +47,78 @@ pub const fn guest_frame_top(stack_top: u64) -> u64 {
 
 /// Starts every enabled processor of the firmware's list, up to `limit` CPUs.
 pub fn start_all(tables: &Tables, limit: u32) {
-    let own = percpu::this().apic_id;
-    let limit = (limit as usize).min(MAX_CPUS);
-    let mut id = 1;
-    for entry in tables.cpus.iter().filter(|c| c.apic_id != own) {
-        if id >= limit {
-            crate::warning!("CPU with APIC id {:#x} not used (maxcpus)", entry.apic_id);
-            continue;
-        }
-        if entry.apic_id > 0xfe && !apic::local::is_x2apic() {
-            crate::warning!("CPU with APIC id {:#x} needs x2APIC mode, not used", entry.apic_id);
-            continue;
-        }
-        match start(id as u32, entry) {
-            Ok(()) => id += 1,
-            Err(why) => crate::error!("CPU{id} (APIC id {:#x}) did not start: {why}", entry.apic_id),
-        }
-    }
+    // What a CPU that did not start would have used: the next one's, for it gets the same number.
+    let mut spare = None;
+    cpus::start_all(
+        &tables.cpus,
+        percpu::this().apic_id,
+        limit.min(MAX_CPUS as u32),
+        apic::local::is_x2apic(),
+        |id, entry| {
+            let area = match spare.take() {
+                Some(area) => area,
+                None => Area::new(id)?,
+            };
+            area.assign(id, entry);
+            start(id, entry, &area).inspect_err(|_| {
+                // Should it be running after all, it stops and waits for a start that never comes.
+                apic::local::send_init(entry.apic_id);
+                spare = Some(area);
+            })
+        },
+        |entry, why| {
+            let apic_id = entry.apic_id;
+            match why {
+                Unused::Limit => crate::warning!("CPU with APIC id {apic_id:#x} not used (maxcpus)"),
+                Unused::NeedsX2apic => {
+                    crate::warning!("CPU with APIC id {apic_id:#x} needs x2APIC mode, not used")
+                }
+                Unused::Failed(id, why) => {
+                    crate::error!("CPU{id} (APIC id {apic_id:#x}) did not start: {why}")
+                }
+            }
+        },
+    );
     if time::max_warp() != 0 {
         crate::warning!("TSC warp between CPUs: {} ticks", time::max_warp());
     }
 }
 
-fn start(id: u32, entry: &Cpu) -> Result<(), &'static str> {
-    const NO_MEMORY: &str = "out of memory";
-    let record_pages = (core::mem::size_of::<PerCpu>() as u64).div_ceil(PAGE);
-    let record = phys_to_virt(take_pages(record_pages, 1).ok_or(NO_MEMORY)?) as *mut PerCpu;
-    let page = phys_to_virt(take_pages(1, 1).ok_or(NO_MEMORY)?) as *mut GdtPage;
-    // SAFETY: fresh pages of the right size and alignment, kept for ever; this `id` has not run.
-    let stacks = unsafe {
-        record.write(PerCpu::new(id, entry.apic_id, entry.acpi_id));
-        page.write(GdtPage::new());
-        percpu::install(record, page);
+/// What a CPU has to itself before it starts.
+struct Area {
+    record: *mut PerCpu,
+    page: *mut GdtPage,
+    stacks: Stacks,
+}
+
+impl Area {
+    /// For CPU `id`.
+    fn new(id: u32) -> Result<Area, &'static str> {
+        const NO_MEMORY: &str = "out of memory";
+        let record_pages = (core::mem::size_of::<PerCpu>() as u64).div_ceil(PAGE);
+        let record = phys_to_virt(take_pages(record_pages, 1).ok_or(NO_MEMORY)?) as *mut PerCpu;
+        let page = phys_to_virt(take_pages(1, 1).ok_or(NO_MEMORY)?) as *mut GdtPage;
         let stacks = percpu_map::create(id, page).map_err(|_| NO_MEMORY)?;
-        (*record).set_stacks(guest_frame_top(stacks.main), stacks.ist);
-        stacks
-    };
+        Ok(Area { record, page, stacks })
+    }
+
+    /// Makes it the processor's that is to be CPU `id`, the number it was made for.
+    fn assign(&self, id: u32, entry: &Cpu) {
+        // SAFETY: pages of the right size and alignment, kept for ever; no CPU of this number runs, as one that failed
+        // to start is held in INIT.
+        unsafe {
+            self.record.write(PerCpu::new(id, entry.apic_id, entry.acpi_id));
+            self.page.write(GdtPage::new());
+            percpu::install(self.record, self.page);
+            (*self.record).set_stacks(guest_frame_top(self.stacks.main), self.stacks.ist);
+        }
+    }
+}
+
+fn start(id: u32, entry: &Cpu, area: &Area) -> Result<(), &'static str> {
     WARP_STATE.store(0, Ordering::Release);
-    let page = trampoline::prepare(stacks.main - 64, ap_entry, id);
-    let shared = percpu::shared(id).ok_or(NO_MEMORY)?;
+    let page = trampoline::prepare(area.stacks.main - 64, ap_entry, id);
+    let shared = percpu::shared(id).ok_or("no record")?;
     apic::local::send_init(entry.apic_id);
     time::spin_ns(INIT_NS);
     let deadline = time::now_ns() + START_NS;
@@ -110,6 +145,7 @@ fn start(id: u32, entry: &Cpu) -> Result<(), &'static str> {
         }
         cpu::relax();
     }
+    percpu::count_in(id);
     Ok(())
 }
 

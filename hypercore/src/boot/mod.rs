@@ -7,6 +7,7 @@
 pub mod acpi;
 pub mod bundle;
 pub mod cmdline;
+pub mod cpus;
 pub mod info;
 pub mod multiboot;
 pub mod multiboot2;
