@@ -2,6 +2,7 @@ use super::*;
 use crate::cpumask::CpuMask;
 use crate::ids::{CpuId, Mfn, VcpuId};
 use crate::memory::assign_pages;
+use crate::testing::tool::errno;
 use crate::testing::{Guest, Scratch, World};
 use crate::xen::Stop;
 use abi::GuestHandle;
@@ -36,13 +37,6 @@ const CREATE: DomctlCreatedomain = DomctlCreatedomain {
     cpupool_id: 0,
     arch: abi::arch_x86::ArchDomainconfig { emulation_flags: 0, misc_flags: 0 },
 };
-
-fn errno(r: HcResult) -> Errno {
-    match r {
-        Err(Stop::Errno(e)) => e,
-        other => panic!("{other:?}"),
-    }
-}
 
 impl Bed {
     fn place<T: IntoBytes + Immutable>(&self, version: u32, cmd: u32, domain: u16, payload: &T) {

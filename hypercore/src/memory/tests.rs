@@ -1,6 +1,7 @@
 use super::*;
 use crate::frame::record::FrameState;
 use crate::machine::Frames;
+use crate::testing::tool::errno;
 use crate::testing::{Guest, Scratch, World};
 use crate::xen::Stop;
 use abi::GuestHandle;
@@ -45,13 +46,6 @@ impl Bed {
             ..Default::default()
         };
         (self.s.put(&r), at)
-    }
-}
-
-fn errno(r: HcResult) -> Errno {
-    match r {
-        Err(Stop::Errno(e)) => e,
-        other => panic!("{other:?}"),
     }
 }
 

@@ -1,42 +1,14 @@
 use super::*;
-use crate::testing::{Guest, Scratch, World};
-use crate::xen::Stop;
+use crate::testing::tool::{ToolBed, ToolCall, errno};
 
-struct Bed {
-    dom0: Guest,
-    domu: Guest,
-    s: Scratch,
-    at: u64,
-}
-
-fn bed() -> Bed {
-    let w = World::new(512, 2);
-    let (dom0, domu) = (w.domain(0, 1), w.domain(6, 1));
-    let mut s = Scratch::new(w.xen);
-    let at = s.room(PLATFORM_OP_SIZE);
-    Bed { dom0, domu, s, at }
-}
-
-impl Bed {
-    fn by<T: IntoBytes + Immutable>(&self, who: &Guest, version: u32, cmd: u32, payload: &T) -> HcResult {
-        self.s.set(self.at, &[0u8; PLATFORM_OP_SIZE]);
-        self.s.set(self.at, &PlatformOpHeader { cmd, interface_version: version });
-        self.s.set(self.at + PLATFORM_OP_PAYLOAD_OFFSET as u64, payload);
-        who.call(0, |cx| platform_op(cx, self.at))
-    }
-    fn call<T: IntoBytes + Immutable>(&self, cmd: u32, payload: &T) -> HcResult {
-        self.by(&self.dom0, XENPF_INTERFACE_VERSION, cmd, payload)
-    }
-    fn answer<T: FromBytes + IntoBytes>(&self) -> T {
-        self.s.get(self.at + PLATFORM_OP_PAYLOAD_OFFSET as u64)
-    }
-}
-
-fn errno(r: HcResult) -> Errno {
-    match r {
-        Err(Stop::Errno(e)) => e,
-        other => panic!("{other:?}"),
-    }
+fn bed() -> ToolBed {
+    let what = ToolCall {
+        size: PLATFORM_OP_SIZE,
+        payload: PLATFORM_OP_PAYLOAD_OFFSET,
+        version: XENPF_INTERFACE_VERSION,
+        serve: platform_op,
+    };
+    ToolBed::new(512, what)
 }
 
 #[test]

@@ -1,45 +1,17 @@
 use super::*;
-use crate::testing::{Guest, Scratch, World};
-use crate::xen::Stop;
+use crate::testing::tool::{ToolBed, ToolCall, errno};
 use abi::GuestHandle;
 use abi::domctl::{DomctlGetdomaininfo, XEN_SCHEDULER_CREDIT, XEN_SCHEDULER_CREDIT2};
 use abi::xen::XenctlBitmap;
 
-struct Bed {
-    dom0: Guest,
-    domu: Guest,
-    s: Scratch,
-    at: u64,
-}
-
-fn bed() -> Bed {
-    let w = World::new(1024, 2);
-    let (dom0, domu) = (w.domain(0, 1), w.domain(6, 1));
-    let mut s = Scratch::new(w.xen);
-    let at = s.room(SYSCTL_SIZE);
-    Bed { dom0, domu, s, at }
-}
-
-impl Bed {
-    fn by<T: IntoBytes + Immutable>(&self, who: &Guest, version: u32, cmd: u32, payload: &T) -> HcResult {
-        self.s.set(self.at, &[0u8; SYSCTL_SIZE]);
-        self.s.set(self.at, &SysctlHeader { cmd, interface_version: version });
-        self.s.set(self.at + SYSCTL_PAYLOAD_OFFSET as u64, payload);
-        who.call(0, |cx| sysctl(cx, self.at))
-    }
-    fn call<T: IntoBytes + Immutable>(&self, cmd: u32, payload: &T) -> HcResult {
-        self.by(&self.dom0, XEN_SYSCTL_INTERFACE_VERSION, cmd, payload)
-    }
-    fn answer<T: FromBytes + IntoBytes>(&self) -> T {
-        self.s.get(self.at + SYSCTL_PAYLOAD_OFFSET as u64)
-    }
-}
-
-fn errno(r: HcResult) -> Errno {
-    match r {
-        Err(Stop::Errno(e)) => e,
-        other => panic!("{other:?}"),
-    }
+fn bed() -> ToolBed {
+    let what = ToolCall {
+        size: SYSCTL_SIZE,
+        payload: SYSCTL_PAYLOAD_OFFSET,
+        version: XEN_SYSCTL_INTERFACE_VERSION,
+        serve: sysctl,
+    };
+    ToolBed::new(1024, what)
 }
 
 #[test]

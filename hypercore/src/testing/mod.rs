@@ -5,7 +5,7 @@
 //! - [`fuzz`]: random hypercall sequences.
 //! - [`kernel`]: a guest's page tables and its hypercalls.
 //! - [`world`]: a small hypervisor around it, dom0 and PV guests with page tables.
-//! - [`scratch`]: guest addresses for hypercall arguments, without a guest.
+//! - [`scratch`]: guest addresses for hypercall arguments, without a guest; [`tool`]: a bed for tools' calls.
 //!
 //! A thread chooses which simulated CPU it is with [`machine::set_cpu`].
 
@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod kernel;
 pub mod machine;
 pub mod scratch;
+pub mod tool;
 pub mod world;
 
 pub use kernel::Kernel;

@@ -18,6 +18,7 @@ use abi::Errno;
 use abi::arch_x86::*;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::mem::offset_of;
 use core::sync::atomic::Ordering::*;
 use x86::pte::canonical;
 use x86::regs::GuestRegs;
@@ -30,6 +31,19 @@ const MXCSR: usize = 24;
 const XSTATE_BV: usize = 512;
 const XSTATE_LEGACY: u64 = 3;
 const CR0_TS: u64 = 1 << 3;
+
+/// The frame of trap entry is the beginning of the ABI's registers: one layout, in two crates that do not know of each
+/// other.
+macro_rules! same_layout {
+    ($($field:ident)*) => {$(
+        const _: () = assert!(offset_of!(GuestRegs, $field) == offset_of!(CpuUserRegs, $field));
+    )*};
+}
+same_layout! {
+    r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi error_code entry_vector rip cs saved_upcall_mask rflags
+    rsp ss
+}
+const _: () = assert!(size_of::<GuestRegs>() == offset_of!(CpuUserRegs, es));
 
 /// A context on the heap: it is larger than a stack should hold.
 pub struct GuestContext(Box<VcpuGuestContext>);

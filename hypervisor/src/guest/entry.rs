@@ -23,19 +23,18 @@ unsafe extern "C" {
 global_asm!(
     r#"
     .section .text.entry, "ax"
-    .balign 32
-    .globl guest_syscall_entry
-guest_syscall_entry:
+    /* What both entries do: a frame as an interrupt would leave it, with the selectors SYSCALL stands for. */
+    .macro enter_by_syscall cs, vector
     swapgs
     movq %rsp, %gs:{scratch}
     movq %gs:{rsp0}, %rsp
     pushq $0xe02b
     pushq %gs:{scratch}
     pushq %r11
-    pushq $0xe033
+    pushq $\cs
     pushq %rcx
     pushq $0
-    movl ${vector}, 4(%rsp)
+    movl $\vector, 4(%rsp)
     "#,
     asm_push_regs!(),
     asm_clac!(),
@@ -45,6 +44,12 @@ guest_syscall_entry:
     subq $8, %rsp
     call {syscall}
     addq $8, %rsp
+    .endm
+
+    .balign 32
+    .globl guest_syscall_entry
+guest_syscall_entry:
+    enter_by_syscall 0xe033, {vector}
     testb %al, %al
     jz ret_to_guest
     "#,
@@ -57,26 +62,9 @@ guest_syscall_entry:
     .balign 32
     .globl guest_syscall32_entry
 guest_syscall32_entry:
-    swapgs
-    movq %rsp, %gs:{scratch}
-    movq %gs:{rsp0}, %rsp
-    pushq $0xe02b
-    pushq %gs:{scratch}
-    pushq %r11
-    pushq $0xe023
-    pushq %rcx
-    pushq $0
-    movl ${vector} + 1, 4(%rsp)
-    "#,
-    asm_push_regs!(),
-    asm_clac!(),
-    r#"
-    movq %rsp, %rdi
-    xorl %ebp, %ebp
-    subq $8, %rsp
-    call {syscall}
-    addq $8, %rsp
+    enter_by_syscall 0xe023, {vector} + 1
     jmp ret_to_guest
+    .purgem enter_by_syscall
     "#,
     scratch = const offset::SCRATCH,
     rsp0 = const offset::RSP0,

@@ -6,9 +6,10 @@
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::fmt;
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use abi::arch_x86::{FLAT_KERNEL_CS, TI_IF, TrapInfo};
+use abi::arch_x86::{CpuUserRegs, FLAT_KERNEL_CS, TI_IF, TrapInfo};
 use abi::sched::SHUTDOWN_CRASH;
 use abi::xen::*;
 
@@ -43,6 +44,15 @@ pub struct Frame {
     pub rsp: u64,
     pub ss: u64,
 }
+
+/// As the ABI's registers, but for the vector, which has a word of its own before the error code's.
+macro_rules! same_layout {
+    ($by:literal: $($field:ident)*) => {$(
+        const _: () = assert!(offset_of!(Frame, $field) == offset_of!(CpuUserRegs, $field) + $by);
+    )*};
+}
+same_layout!(0: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi);
+same_layout!(8: rip cs rflags rsp ss);
 
 /// Not exceptions: the callbacks, in [`Frame::vector`].
 pub const EVENT: u64 = 0x100;
