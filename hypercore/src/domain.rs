@@ -8,6 +8,7 @@ use crate::ids::{DomId, VcpuId};
 use crate::io::DomainIo;
 use crate::memory::DomainMemory;
 use crate::mm::DomainMm;
+use crate::nospec;
 use crate::policy::DomainPolicy;
 use crate::sched::DomainSched;
 use crate::sync::{Mutex, RwLock};
@@ -125,7 +126,7 @@ impl Domain {
     }
 
     pub fn vcpu(&self, id: VcpuId) -> Option<Arc<Vcpu>> {
-        self.vcpus.read().get(id.0 as usize)?.clone()
+        nospec::get(&self.vcpus.read(), id.0 as usize)?.clone()
     }
 
     /// Runs `f` on every vCPU there is, in id order.

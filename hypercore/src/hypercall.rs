@@ -4,11 +4,14 @@
 use crate::calls;
 use crate::guest;
 use crate::machine::Machine;
+use crate::nospec;
 use crate::xen::{Cx, HcResult, Restart, Stop};
 use abi::Errno;
 use abi::xen::*;
 use core::mem::offset_of;
 
+/// Numbers of hypercalls are below this (xen.h).
+const NUMBERS: usize = 64;
 /// Bytes of the instruction a hypercall is made with (`syscall`).
 const INSTRUCTION: u64 = 2;
 /// Entries of a batch between two looks for interrupts.
@@ -26,7 +29,11 @@ pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcR
 /// Any call but a batch.
 fn single<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
     let [a0, a1, a2, a3, ..] = *args;
-    match nr {
+    if nr as usize >= NUMBERS {
+        return Err(Errno::ENOSYS.into());
+    }
+    // The match becomes a table of places to jump to.
+    match nospec::clamp(nr as usize, NUMBERS) as u32 {
         HYPERVISOR_SET_TRAP_TABLE => calls::traps::set_trap_table(cx, a0),
         HYPERVISOR_MMU_UPDATE => crate::mm::mmu_update(cx, a0, a1, a2, a3),
         HYPERVISOR_SET_GDT => crate::mm::desc::set_gdt(cx, a0, a1),

@@ -30,6 +30,7 @@ pub mod log;
 pub mod machine;
 pub mod memory;
 pub mod mm;
+pub mod nospec;
 pub mod platform_op;
 pub mod policy;
 pub mod sched;

@@ -6,6 +6,7 @@
 
 use crate::domain::Domain;
 use crate::ids::{DomId, Port, VcpuId};
+use crate::nospec;
 use crate::sync::Mutex;
 use abi::Errno;
 use abi::event_channel::EVTCHN_FIFO_PRIORITY_DEFAULT;
@@ -105,7 +106,7 @@ impl Ports {
     /// The channel of `port`, whatever its state; `None` if there never was one.
     #[inline]
     pub fn get(&self, port: Port) -> Option<&Channel> {
-        self.chunks.get((port.0 / CHUNK) as usize)?.get()?.get((port.0 % CHUNK) as usize)
+        nospec::get(&self.chunks, (port.0 / CHUNK) as usize)?.get()?.get((port.0 % CHUNK) as usize)
     }
 
     fn grow(&self, taken: &mut Taken) -> Result<(), Errno> {

@@ -4,6 +4,7 @@
 use super::entry::Pinned;
 use crate::domain::Domain;
 use crate::ids::GrantRef;
+use crate::nospec;
 use crate::sync::Mutex;
 use abi::Errno;
 use alloc::boxed::Box;
@@ -97,7 +98,7 @@ impl Maptrack {
     #[inline]
     pub fn with<R>(&self, handle: u32, f: impl FnOnce(&mut Slot) -> R) -> Option<R> {
         let handle = handle as usize;
-        let mut chunk = self.chunks.get(handle / CHUNK)?.lock();
+        let mut chunk = nospec::get(&self.chunks, handle / CHUNK)?.lock();
         Some(f(&mut chunk.as_mut()?.slots[handle % CHUNK]))
     }
 

@@ -4,6 +4,7 @@ use crate::domain::Domain;
 use crate::frame::{CanRead, HvFrame};
 use crate::ids::{DomId, GrantRef, Mfn};
 use crate::machine::Machine;
+use crate::nospec;
 use crate::sync::Mutex;
 use crate::xen::Xen;
 use abi::Errno;
@@ -75,7 +76,7 @@ impl GrantTable {
 
     #[inline]
     pub fn slot(&self, r: GrantRef) -> Option<Slot<'_>> {
-        let f = self.frames.get((r.0 / PER_FRAME) as usize)?.get()?;
+        let f = nospec::get(&self.frames, (r.0 / PER_FRAME) as usize)?.get()?;
         let i = (r.0 % PER_FRAME) as usize;
         Some(Slot { frame: &f.shared, offset: i * size_of::<GrantEntryV1>(), active: &f.active[i] })
     }
