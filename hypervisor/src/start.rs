@@ -247,11 +247,10 @@ fn own_hardware(dom: &Domain) -> Result<(), Errno> {
     }
     *dom.io.iomem.write() = iomem;
 
+    // The console's too: dom0's ACPI maps it, and binding it is refused because it is in use.
     let mut irqs = RangeSet::new();
     for gsi in 0..crate::irq::nr_gsis() {
-        if !console::is_console_irq(gsi) {
-            irqs.add(gsi.into(), gsi.into())?;
-        }
+        irqs.add(gsi.into(), gsi.into())?;
     }
     *dom.io.irqs.write() = irqs;
     Ok(())
