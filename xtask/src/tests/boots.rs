@@ -199,6 +199,33 @@ fn debian(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<O
     Ok(Outcome::Passed(1))
 }
 
+/// What the log holds when dom0's kernel panics, and that the machine then restarts.
+pub fn crash(hypervisor: Hypervisor) -> Stage {
+    Stage::new("boot: a crash of dom0 is reported", move |env| {
+        let qemu = setup::qemu(env, QemuVersion::V10)?;
+        let kernel = run::kernel(env, PLAIN.kernel)?;
+        let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
+        let options = "watchdog sched=credit2 frobnicate=1";
+        let mut machine =
+            run::machine(env, &qemu, hypervisor, options, &kernel, "panic=0", initrd, PLAIN.mem)?;
+        machine.no_reboot = true;
+        let mut dom0 = Session::start(machine.command(&qemu)?, &env.log("bootcrash")?)?;
+        dom0.wait(r#"parameter "frobnicate=1" unknown"#, BOOT)?;
+        dom0.wait(r"Watchdog: a CPU stuck for 5 s", BOOT)?;
+        dom0.wait("dom0# ", BOOT)?;
+        if let Some(line) = dom0.text().lines().find(|line| line.contains("sched=credit2\"")) {
+            bail!("what is so anyway needs no warning: {line}");
+        }
+        dom0.send("echo c > /proc/sysrq-trigger\n")?;
+        dom0.wait("Kernel panic - not syncing: sysrq triggered crash", STEP)?;
+        dom0.wait(r"\(XEN\) d0v\d state:\n\(XEN\) RIP: e033:ffffffff8", STEP)?;
+        dom0.wait(r"\(XEN\) Guest stack from rsp=", STEP)?;
+        dom0.wait(r"\(XEN\) Hardware Dom0 crashed: rebooting machine in 5 seconds", STEP)?;
+        dom0.wait_exit(STEP)?;
+        Ok(Outcome::Passed(1))
+    })
+}
+
 /// `/sys/hypervisor` and the number of CPUs.
 fn identity(dom0: &mut Session, boot: &Boot) -> Result<()> {
     let found = dom0.must(

@@ -123,6 +123,7 @@ fn stages(env: &Env, args: &Args) -> Vec<Stage> {
             stages.push(miri::stage(Some(300)));
             stages.extend(guests::stage(env));
             stages.extend(boots::full(hypervisor));
+            stages.push(boots::crash(hypervisor));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
             stages.push(demo_check(hypervisor, "6.12", QemuVersion::V10, Some("Skylake-Client-v4")));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V7, None));
