@@ -11,6 +11,8 @@ use core::sync::atomic::{AtomicU64, Ordering::*};
 
 /// `root` of a CPU that never said which tables it runs on.
 const UNKNOWN: u64 = u64::MAX;
+/// `root` of a CPU on the hypervisor's own tables: it caches nothing that any guest's tables said.
+const NOWHERE: u64 = u64::MAX - 1;
 
 /// The clock, each CPU's last full flush, and the tables each CPU runs on.
 pub struct TlbStamps {
@@ -67,6 +69,13 @@ impl TlbStamps {
         self.root[cpu.0 as usize].store(l4.0, SeqCst);
     }
 
+    /// `cpu` has left all guests' tables, and flushed what they said. Until it says [`Self::runs_on`] again, which
+    /// comes before a load and so a flush, no shoot-down needs it.
+    #[inline]
+    pub fn runs_nowhere(&self, cpu: CpuId) {
+        self.root[cpu.0 as usize].store(NOWHERE, SeqCst);
+    }
+
     /// Whether `cpu` may have `l4` loaded.
     pub fn may_run_on(&self, cpu: CpuId, l4: Mfn) -> bool {
         let r = self.root[cpu.0 as usize].load(SeqCst);
@@ -103,7 +112,9 @@ impl TlbStamps {
 
     fn stale_since(&self, cpus: &CpuMask, since: Tick) -> CpuMask {
         let mut m = CpuMask::EMPTY;
-        for c in cpus.iter().filter(|c| self.flushed[c.0 as usize].load(SeqCst) <= since.0) {
+        let old = |c: &CpuId| self.flushed[c.0 as usize].load(SeqCst) <= since.0;
+        let on_guest = |c: &CpuId| self.root[c.0 as usize].load(SeqCst) != NOWHERE;
+        for c in cpus.iter().filter(|c| old(c) && on_guest(c)) {
             m.insert(c);
         }
         m
@@ -128,6 +139,18 @@ mod tests {
         t.flushed(CpuId(1), t.natural());
         assert!(t.stale(&cpus, s).is_empty());
         assert_eq!(t.stale(&cpus, t.stamp()), cpus);
+    }
+
+    #[test]
+    fn a_cpu_on_no_guests_tables_needs_no_flush() {
+        let t = TlbStamps::new();
+        let cpus = CpuMask::first(2);
+        let s = t.stamp();
+        t.runs_nowhere(CpuId(1));
+        assert_eq!(t.stale(&cpus, s), CpuMask::single(CpuId(0)));
+        assert!(!t.may_run_on(CpuId(1), Mfn(5)));
+        t.runs_on(CpuId(1), Mfn(5));
+        assert_eq!(t.stale(&cpus, s), cpus);
     }
 
     #[test]

@@ -122,5 +122,6 @@ pub fn run() -> ! {
 
 extern "C" fn first_exit(regs: &mut GuestRegs) {
     *regs = GuestRegs::default();
+    super::flush::leave_guests();
     super::exit::to_guest(regs);
 }

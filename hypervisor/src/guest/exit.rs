@@ -109,7 +109,10 @@ fn idle(me: CpuId) {
         return;
     }
     x.m.set_timer(hypercore::time::next_deadline(x, me));
-    super::idle::sleep(has_work);
+    if !has_work() {
+        switch::leave_lazy();
+        super::idle::sleep(has_work);
+    }
 }
 
 /// Whether this CPU should not go on as it does.

@@ -154,3 +154,14 @@ pub fn load_root(l4: Mfn) {
     unsafe { write_cr3(l4.0 << 12) };
     tlb.flushed(me, tick);
 }
+
+/// Loads the hypervisor's own tables: from here on nobody need interrupt this CPU to flush what guests change.
+pub fn leave_guests() {
+    let me = CpuId(crate::percpu::this().id);
+    let tlb = &super::xen().frames.tlb;
+    let tick = tlb.natural();
+    // SAFETY: the template maps all of the hypervisor, and no guest runs here.
+    unsafe { write_cr3(crate::mm::paging::template()) };
+    tlb.flushed(me, tick);
+    tlb.runs_nowhere(me);
+}

@@ -1,7 +1,8 @@
 //! Context switch on this CPU: the outgoing vCPU's state goes back to it, the incoming one's is checked out.
 //!
-//! A CPU that goes idle keeps the last guest's tables loaded (fewer CR3 writes); [`leave_lazy`] ends that before
-//! those tables are freed.
+//! A CPU that has nothing to run keeps the last guest's tables loaded until it goes to sleep, or until those tables
+//! are freed: then [`leave_lazy`] ends that. A sleeping CPU is on no guest's tables, so that no flush wakes it: a
+//! guest comes back by a load of CR3 anyway.
 
 use alloc::sync::Arc;
 
@@ -113,9 +114,9 @@ pub fn leave_lazy() {
     if g.occupied.get() {
         return;
     }
-    super::flush::load_root(Mfn(crate::mm::paging::template() >> 12));
     // SAFETY: as in `load_tables`.
     if let Some(old) = unsafe { &mut *g.lazy.get() }.take() {
+        super::flush::leave_guests();
         old.dirty_cpus.remove(CpuId(crate::percpu::this().id));
     }
 }

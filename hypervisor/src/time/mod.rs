@@ -87,8 +87,11 @@ pub fn wall_at_boot_ns() -> i64 {
 
 /// Makes this CPU's timer fire at `deadline_ns` (at once if that has passed); `None`: not at all.
 pub fn set_timer(deadline_ns: Option<u64>) {
-    percpu::this().timer_deadline_ns.set(deadline_ns.unwrap_or(u64::MAX));
-    start_timer();
+    let deadline = deadline_ns.unwrap_or(u64::MAX);
+    // Writing the timer's register is dear; most switches leave the deadline as it is.
+    if percpu::this().timer_deadline_ns.replace(deadline) != deadline {
+        start_timer();
+    }
 }
 
 /// Has the console polled by this CPU at `at_ns`.
