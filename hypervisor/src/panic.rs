@@ -5,7 +5,7 @@
 
 use core::fmt::Arguments;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::boot::entry::boot_stack;
 use crate::boot::options;
@@ -15,8 +15,9 @@ use crate::mm::percpu_map;
 use crate::trap::{Frame, entry};
 use crate::{apic, hooks, percpu, power, symbols, time};
 
-/// A CPU is dying; the others stop on NMI.
-pub static IN_PROGRESS: AtomicBool = AtomicBool::new(false);
+const NOBODY: u32 = u32::MAX;
+/// The CPU that ends the run; the others stop on NMI.
+static ENDING: AtomicU32 = AtomicU32::new(NOBODY);
 
 /// Seconds that a panic stays on the screen before the restart.
 const REBOOT_AFTER_S: u64 = 5;
@@ -56,13 +57,23 @@ pub fn on_stuck(frame: &Frame) -> ! {
     )
 }
 
+/// This CPU ends the run. `false`: it is at it already, or another one is.
+pub fn begin_end() -> bool {
+    ENDING.compare_exchange(NOBODY, percpu::this().id, Ordering::AcqRel, Ordering::Acquire).is_ok()
+}
+
+/// Which CPU ends the run, if one does.
+pub fn ending() -> Option<u32> {
+    Some(ENDING.load(Ordering::Acquire)).filter(|&cpu| cpu != NOBODY)
+}
+
 /// The NMI that stops a CPU while another one dies.
 pub fn stop_here(_frame: &Frame) -> ! {
     cpu::halt_forever()
 }
 
 fn die(what: Arguments, frame: Option<(&Frame, u64)>, rip: u64, rbp: u64) -> ! {
-    if IN_PROGRESS.swap(true, Ordering::AcqRel) {
+    if !begin_end() {
         // Dying once more while dying: say so if that still works, and stop.
         console::emergency(format_args!("\n(XEN) ... and again: {what}\n"));
         power::reboot_now();

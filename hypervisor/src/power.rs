@@ -28,7 +28,7 @@ pub fn halt() -> ! {
 }
 
 fn stop_others() {
-    crate::panic::IN_PROGRESS.store(true, core::sync::atomic::Ordering::Release);
+    crate::panic::begin_end();
     apic::send_nmi_to_others();
 }
 

@@ -30,7 +30,7 @@ impl Platform for Bare {
                     power::halt()
                 }
                 console::always(format_args!("Hardware Dom0 {what}: rebooting machine in 5 seconds."));
-                crate::time::spin_ns(5_000_000_000);
+                crate::watchdog::without(|| crate::time::spin_ns(5_000_000_000));
                 power::reboot()
             }
         }

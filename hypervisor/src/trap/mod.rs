@@ -5,8 +5,6 @@
 pub mod entry;
 pub mod ex_table;
 
-use core::sync::atomic::Ordering;
-
 use crate::cpu::instr::read_cr2;
 use crate::{apic, hooks, irq, panic};
 
@@ -70,8 +68,12 @@ pub extern "C" fn bad_return(frame: &mut Frame) {
 /// NMI, #DF, #MC, and #DB in ring 0: on their own stacks, wherever they interrupted.
 pub extern "C" fn trap_ist(frame: &mut Frame) {
     match frame.entry_vector {
-        2 if panic::IN_PROGRESS.load(Ordering::Acquire) => panic::stop_here(frame),
-        2 => hooks::nmi(frame),
+        2 => match panic::ending() {
+            None => hooks::nmi(frame),
+            // The watchdog's: this CPU is busy with the end.
+            Some(cpu) if cpu == crate::percpu::this().id => {}
+            Some(_) => panic::stop_here(frame),
+        },
         // A debug exception in the hypervisor is a guest's breakpoint on a stack or buffer of its own, put off by
         // MOV SS: nothing to do, and the guest gets no report from in here.
         1 => {}

@@ -218,9 +218,32 @@ pub fn crash(hypervisor: Hypervisor) -> Stage {
         }
         dom0.send("echo c > /proc/sysrq-trigger\n")?;
         dom0.wait("Kernel panic - not syncing: sysrq triggered crash", STEP)?;
-        dom0.wait(r"\(XEN\) d0v\d state:\n\(XEN\) RIP: e033:ffffffff8", STEP)?;
+        dom0.wait(r"\(XEN\) d0v\d state:", STEP)?;
+        dom0.wait(r"\(XEN\) RIP: e033:ffffffff8", STEP)?;
         dom0.wait(r"\(XEN\) Guest stack from rsp=", STEP)?;
         dom0.wait(r"\(XEN\) Hardware Dom0 crashed: rebooting machine in 5 seconds", STEP)?;
+        dom0.wait_exit(STEP)?;
+        Ok(Outcome::Passed(1))
+    })
+}
+
+/// A panic of the hypervisor, by its debug key, restarts the machine; with the watchdog's NMIs going on meanwhile.
+pub fn panic(hypervisor: Hypervisor) -> Stage {
+    Stage::new("boot: the hypervisor restarts the machine after a panic", move |env| {
+        let qemu = setup::qemu(env, QemuVersion::V10)?;
+        let kernel = run::kernel(env, PLAIN.kernel)?;
+        let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
+        let mut machine = run::machine(env, &qemu, hypervisor, "watchdog", &kernel, "", initrd, PLAIN.mem)?;
+        machine.no_reboot = true;
+        let mut dom0 = Session::start(machine.command(&qemu)?, &env.log("bootpanic")?)?;
+        dom0.wait("dom0# ", BOOT)?;
+        dom0.send("\x01\x01\x01")?;
+        dom0.wait("Serial input to Xen", STEP)?;
+        dom0.send("C")?;
+        dom0.wait(r"\(XEN\) Xen call trace:", STEP)?;
+        dom0.wait(r"\(XEN\)    \[<ffff82d0", STEP)?;
+        dom0.wait(r"\(XEN\) Panic on CPU \d:", STEP)?;
+        dom0.wait(r"\(XEN\) Reboot in 5 seconds", STEP)?;
         dom0.wait_exit(STEP)?;
         Ok(Outcome::Passed(1))
     })
