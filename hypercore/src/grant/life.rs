@@ -7,6 +7,7 @@ use crate::ids::{GrantRef, Mfn};
 use crate::machine::Machine;
 use crate::xen::Xen;
 use alloc::sync::Arc;
+use core::convert::Infallible;
 use core::fmt;
 use core::sync::atomic::Ordering::*;
 
@@ -22,7 +23,7 @@ pub fn teardown<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>) -> bool {
     let track = &dom.grants.maptrack;
     let mut handle = dom.grants.progress.load(Relaxed);
     while handle < track.used() {
-        if let Some(mapping) = track.claim(handle) {
+        if let Some(Ok(mapping)) = track.claim(handle, |_| Ok::<_, Infallible>(())) {
             end(xen, mapping);
             track.give(handle);
         }

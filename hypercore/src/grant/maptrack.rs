@@ -102,10 +102,21 @@ impl Maptrack {
         Some(f(&mut chunk.as_mut()?.slots[handle % CHUNK]))
     }
 
-    /// What is mapped by `handle`, which stays busy until it is mapped again or given back.
-    pub fn claim(&self, handle: u32) -> Option<Mapping> {
+    /// What is mapped by `handle`, which stays busy until it is mapped again or given back. `None`: nothing is. What
+    /// `fits` refuses stays as it is, for others to claim meanwhile.
+    pub fn claim<E>(
+        &self,
+        handle: u32,
+        fits: impl FnOnce(&Mapping) -> Result<(), E>,
+    ) -> Option<Result<Mapping, E>> {
         self.with(handle, |slot| match core::mem::replace(slot, Slot::Busy) {
-            Slot::Mapped(m) => Some(m),
+            Slot::Mapped(m) => Some(match fits(&m) {
+                Ok(()) => Ok(m),
+                Err(e) => {
+                    *slot = Slot::Mapped(m);
+                    Err(e)
+                }
+            }),
             other => {
                 *slot = other;
                 None
@@ -209,7 +220,7 @@ mod tests {
         assert_eq!(chunks(&t), 3);
         t.trim();
         assert_eq!(chunks(&t), 2, "one has a handle in use, the first stays");
-        assert!(t.claim(550).is_none() && t.claim(300).is_none());
+        assert!(t.claim(550, |_| Err(())).is_none() && t.claim(300, |_| Err(())).is_none());
         t.give(550);
         t.give(300);
         t.trim();

@@ -35,6 +35,17 @@ pub struct Request {
     pub replace: Option<u64>,
 }
 
+impl Request {
+    /// Whether the mapping is where the guest says it is.
+    fn fits(&self, mapping: &Mapping) -> Result<(), Status> {
+        let at = mapping.host.map(|(Place::Va(at) | Place::Pte(at))| at);
+        let host = self.host_addr == 0 || at.is_none_or(|at| at == self.host_addr);
+        let device =
+            self.dev_bus_addr == 0 || !mapping.device || self.dev_bus_addr == mapping.pin.mfn().0 << 12;
+        if host && device { Ok(()) } else { Err(GNTST_GENERAL_ERROR) }
+    }
+}
+
 impl Ending {
     pub fn is_full(&self) -> bool {
         self.done.is_full()
@@ -43,7 +54,11 @@ impl Ending {
     /// Removes the page-table entry of one mapping.
     pub fn unmap<M: Machine>(&mut self, cx: &mut Cx<'_, M>, req: &Request) -> Status {
         // The handle is busy while its page-table entry goes: no lock is held, and no other CPU gets it.
-        let Some(mut mapping) = cx.dom.grants.maptrack.claim(req.handle) else { return GNTST_BAD_HANDLE };
+        let mut mapping = match cx.dom.grants.maptrack.claim(req.handle, |m| req.fits(m)) {
+            None => return GNTST_BAD_HANDLE,
+            Some(Err(status)) => return status,
+            Some(Ok(mapping)) => mapping,
+        };
         let status = self.detach(cx, req, &mut mapping);
         if mapping.host.is_none() && !mapping.device {
             self.done.push((req.handle, mapping));
@@ -54,16 +69,9 @@ impl Ending {
     }
 
     fn detach<M: Machine>(&mut self, cx: &mut Cx<'_, M>, req: &Request, mapping: &mut Mapping) -> Status {
-        if req.dev_bus_addr != 0 && mapping.device && req.dev_bus_addr != mapping.pin.mfn().0 << 12 {
-            return GNTST_GENERAL_ERROR;
-        }
         if req.host_addr != 0
             && let Some(place) = mapping.host
         {
-            let (Place::Va(at) | Place::Pte(at)) = place;
-            if at != req.host_addr {
-                return GNTST_GENERAL_ERROR;
-            }
             let removed = match req.replace {
                 None => host::remove(cx, place, &mapping.pin),
                 Some(with) => host::replace(cx, place, &mapping.pin, with),
