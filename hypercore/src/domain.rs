@@ -91,9 +91,8 @@ pub struct NewDomain {
 impl Domain {
     /// Assembles a domain without vCPUs or memory; it starts paused by the controller.
     pub fn new(n: &NewDomain, shared_info: HvFrame, policy: DomainPolicy) -> Result<Arc<Self>, abi::Errno> {
-        let mut vcpus = Vec::new();
-        vcpus.try_reserve_exact(n.max_vcpus as usize).map_err(|_| abi::Errno::ENOMEM)?;
-        vcpus.resize_with(n.max_vcpus as usize, || None);
+        let vcpus = crate::fallible::filled(n.max_vcpus as usize, || None)?;
+        #[expect(clippy::disallowed_methods, reason = "creation asked for the room")]
         Ok(Arc::new(Self {
             id: n.id,
             handle: Mutex::new(n.handle),

@@ -1,6 +1,7 @@
 //! The list of domains.
 
 use crate::domain::Domain;
+use crate::fallible::TryVec;
 use crate::ids::DomId;
 use crate::sync::RwLock;
 use abi::Errno;
@@ -39,11 +40,7 @@ impl DomainTable {
         let mut list = self.list.write();
         match list.binary_search_by_key(&d.id, |d| d.id) {
             Ok(_) => Err(Errno::EEXIST),
-            Err(at) => {
-                list.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-                list.insert(at, d);
-                Ok(())
-            }
+            Err(at) => list.try_insert(at, d),
         }
     }
 

@@ -86,6 +86,7 @@ impl VcpuPrivate {
         let mut fpu = FpuArea([0; 2752]);
         fpu.0[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
         fpu.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+        #[expect(clippy::disallowed_methods, reason = "creation asked for the room")]
         Some(Box::new(Self {
             regs: GuestRegs::default(),
             traps: VcpuTraps::new(),
@@ -114,6 +115,7 @@ impl Vcpu {
     /// A vCPU that is down; installed in its domain by [`crate::domctl`].
     pub fn new(domain: &Arc<Domain>, id: VcpuId) -> Result<Arc<Self>, abi::Errno> {
         let private = VcpuPrivate::new().ok_or(abi::Errno::ENOMEM)?;
+        #[expect(clippy::disallowed_methods, reason = "creation asked for the room")]
         Ok(Arc::new(Self {
             id,
             domain: Arc::downgrade(domain),

@@ -66,9 +66,7 @@ fn copy_in<M: Machine, T: FromBytes + IntoBytes + Clone>(
     if n > most {
         return Err(Errno::E2BIG);
     }
-    let mut all = Vec::new();
-    all.try_reserve_exact(n as usize).map_err(|_| Errno::ENOMEM)?;
-    all.resize(n as usize, T::new_zeroed());
+    let mut all = crate::fallible::filled(n as usize, T::new_zeroed)?;
     guest::read_bytes(m, from.addr(), all.as_mut_slice().as_mut_bytes()).map_err(|_| Errno::EFAULT)?;
     Ok(all)
 }

@@ -3,13 +3,13 @@
 use super::vcpu::with_paused;
 use super::{Call, DONE, OpResult, not_self, vcpu_of};
 use crate::domain::Domain;
+use crate::fallible::filled;
 use crate::guest;
 use crate::machine::Machine;
 use crate::vcpu::{FpuArea, VcpuPrivate};
 use crate::xen::Cx;
 use abi::Errno;
 use abi::domctl::*;
-use alloc::vec::Vec;
 
 /// What stands before the XSAVE image in a tool's buffer: XCR0, and all bits it ever had.
 const HEAD: usize = 16;
@@ -35,10 +35,6 @@ fn ext_size<M: Machine>(cx: &Cx<'_, M>) -> usize {
     if host.xcr0_mask == 0 { 0 } else { HEAD + (host.xsave_size as usize).min(size_of::<FpuArea>()) }
 }
 
-fn no_memory(_: alloc::collections::TryReserveError) -> Errno {
-    Errno::ENOMEM
-}
-
 /// Size 0 asks for the size and the components.
 pub(super) fn get_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let mut e: DomctlVcpuextstate = call.get();
@@ -53,12 +49,11 @@ pub(super) fn get_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call)
     if e.size != size as u64 || e.xfeature_mask != mask {
         return Err(Errno::EINVAL);
     }
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size).map_err(no_memory)?;
+    let mut bytes = filled(size, || 0u8)?;
     with_paused(cx, &v, |p| {
-        bytes.extend_from_slice(&p.xcr0.to_le_bytes());
-        bytes.extend_from_slice(&p.xcr0.to_le_bytes());
-        bytes.extend_from_slice(&p.fpu.0[..size - HEAD]);
+        bytes[..8].copy_from_slice(&p.xcr0.to_le_bytes());
+        bytes[8..HEAD].copy_from_slice(&p.xcr0.to_le_bytes());
+        bytes[HEAD..].copy_from_slice(&p.fpu.0[..size - HEAD]);
     })?;
     guest::write_bytes(&cx.xen.m, e.buffer.addr(), &bytes).map_err(|_| Errno::EFAULT)?;
     DONE
@@ -73,9 +68,7 @@ pub(super) fn set_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call)
     if size < HEAD || size > ext_size(cx) {
         return Err(Errno::EINVAL);
     }
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size).map_err(no_memory)?;
-    bytes.resize(size, 0);
+    let mut bytes = filled(size, || 0u8)?;
     guest::read_bytes(&cx.xen.m, e.buffer.addr(), &mut bytes).map_err(|_| Errno::EFAULT)?;
     let (xcr0, ever) = (word(&bytes, 0), word(&bytes, 8));
     let may = dom.policy.with(|p| p.xstates()) & cx.xen.host.xcr0_mask;

@@ -5,6 +5,7 @@
 //! domain goes.
 
 use crate::domain::Domain;
+use crate::fallible::{TryVec, boxed};
 use crate::ids::{DomId, Port, VcpuId};
 use crate::nospec;
 use crate::sync::Mutex;
@@ -93,11 +94,11 @@ impl Ports {
     /// For ports up to and including `last`. Port 0 is never given.
     pub fn new(last: u32) -> Result<Self, Errno> {
         let n = (last / CHUNK + 1) as usize;
-        let mut chunks = Vec::new();
-        chunks.try_reserve_exact(n).map_err(|_| Errno::ENOMEM)?;
-        chunks.resize_with(n, Once::new);
-        let ports =
-            Self { last, chunks: chunks.into(), taken: Mutex::new(Taken { bits: Vec::new(), first: 0 }) };
+        let ports = Self {
+            last,
+            chunks: boxed(n, Once::new)?,
+            taken: Mutex::new(Taken { bits: Vec::new(), first: 0 }),
+        };
         ports.grow(&mut ports.taken.lock())?;
         ports.taken.lock().bits[0] = 1;
         Ok(ports)
@@ -111,15 +112,8 @@ impl Ports {
 
     fn grow(&self, taken: &mut Taken) -> Result<(), Errno> {
         let slot = self.chunks.get(taken.bits.len()).ok_or(Errno::ENOSPC)?;
-        taken.bits.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        slot.try_call_once(|| {
-            let mut chunk = Vec::new();
-            chunk.try_reserve_exact(CHUNK as usize).map_err(|_| Errno::ENOMEM)?;
-            chunk.resize_with(CHUNK as usize, Channel::default);
-            Ok(chunk.into())
-        })?;
-        taken.bits.push(0);
-        Ok(())
+        slot.try_call_once(|| boxed(CHUNK as usize, Channel::default))?;
+        taken.bits.try_push(0)
     }
 
     /// Takes the lowest free port below `limit` that `busy` does not refuse, told to vCPU 0 and with the

@@ -13,6 +13,7 @@ use super::channel::Channel;
 use super::level2::Effect;
 use super::words::{load32, update32};
 use crate::domain::Domain;
+use crate::fallible::TryVec;
 use crate::frame::{CanRead, WritableRef};
 use crate::ids::{Port, VcpuId};
 use crate::machine::Machine;
@@ -126,9 +127,8 @@ impl Fifo {
 
     /// Adds the next page; the ports whose words it holds.
     pub fn add_page(&mut self, page: WritableRef) -> Result<core::ops::Range<u32>, Errno> {
-        self.pages.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let first = self.pages.len() as u32 * WORDS;
-        self.pages.push(page);
+        self.pages.try_push(page)?;
         Ok(first..first + WORDS)
     }
 

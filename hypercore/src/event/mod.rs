@@ -31,6 +31,7 @@ pub use life::{audit, dump, teardown};
 pub use op::{event_channel_op, event_channel_op_compat};
 
 use crate::domain::{Domain, NewDomain};
+use crate::fallible::TryVec;
 use crate::frame::WritableRef;
 use crate::ids::{Mfn, Port, VcpuId};
 use crate::machine::Machine;
@@ -102,10 +103,7 @@ impl DomainEvents {
             return Err(Errno::EINVAL);
         }
         let mut map = self.pirqs.write();
-        if let Some(more) = (at + 1).checked_sub(map.len()) {
-            map.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
-            map.resize(at + 1, 0);
-        }
+        map.try_lengthen(at + 1, 0)?;
         if map[at] != 0 {
             return Err(Errno::EEXIST);
         }

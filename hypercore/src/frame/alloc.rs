@@ -7,7 +7,6 @@
 use super::bitmap::Bitmap;
 use crate::ids::Mfn;
 use crate::sync::{Mutex, relax};
-use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 /// Largest order: 1 GiB.
@@ -88,10 +87,7 @@ impl FrameAllocator {
     /// As [`Self::with_storage`], with storage from the heap, for ever; `None` when that is short.
     pub fn try_new(max_mfn: u64) -> Option<Self> {
         let words = Self::words_needed(max_mfn);
-        let mut storage = Vec::new();
-        storage.try_reserve_exact(words).ok()?;
-        storage.resize(words, 0);
-        Self::with_storage(max_mfn, storage.leak())
+        Self::with_storage(max_mfn, crate::fallible::filled(words, || 0).ok()?.leak())
     }
 
     /// As [`Self::try_new`], at boot, where the machine cannot go on without.

@@ -3,13 +3,13 @@
 
 use super::entry::Pinned;
 use crate::domain::Domain;
+use crate::fallible::boxed;
 use crate::ids::GrantRef;
 use crate::nospec;
 use crate::sync::Mutex;
 use abi::Errno;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
 /// Handles per "maptrack frame" of the domain's limit: what fits a page where an entry is 16 bytes.
@@ -54,10 +54,7 @@ struct Chunk {
 
 impl Chunk {
     fn new() -> Option<Self> {
-        let mut slots = Vec::new();
-        slots.try_reserve_exact(CHUNK).ok()?;
-        slots.resize_with(CHUNK, Slot::default);
-        Some(Self { slots: slots.into(), free: [u64::MAX; CHUNK / 64] })
+        Some(Self { slots: boxed(CHUNK, Slot::default).ok()?, free: [u64::MAX; CHUNK / 64] })
     }
 
     /// Gives the lowest free slot, busy.
@@ -88,10 +85,7 @@ impl Maptrack {
     pub fn new(frames: u32) -> Result<Self, Errno> {
         // A handle must stay a non-negative int of the guest's.
         let n = (frames as usize).min(i32::MAX as usize / CHUNK);
-        let mut chunks = Vec::new();
-        chunks.try_reserve_exact(n).map_err(|_| Errno::ENOMEM)?;
-        chunks.resize_with(n, Mutex::default);
-        Ok(Self { chunks: chunks.into(), first: AtomicUsize::new(0), end: AtomicUsize::new(0) })
+        Ok(Self { chunks: boxed(n, Mutex::default)?, first: AtomicUsize::new(0), end: AtomicUsize::new(0) })
     }
 
     /// Runs `f` on the slot of `handle`, locked; `None` if there is no such handle.

@@ -1,6 +1,7 @@
 //! The table shared with the guest, and what is known of each entry in use.
 
 use crate::domain::Domain;
+use crate::fallible::boxed;
 use crate::frame::{CanRead, HvFrame};
 use crate::ids::{DomId, GrantRef, Mfn};
 use crate::machine::Machine;
@@ -10,7 +11,6 @@ use crate::xen::Xen;
 use abi::Errno;
 use abi::grant_table::GrantEntryV1;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering::*};
 use spin::Once;
 
@@ -56,10 +56,8 @@ pub struct GrantTable {
 
 impl GrantTable {
     pub fn new(max_frames: u32) -> Result<Self, Errno> {
-        let mut frames = Vec::new();
-        frames.try_reserve_exact(max_frames as usize).map_err(|_| Errno::ENOMEM)?;
-        frames.resize_with(max_frames as usize, Once::new);
-        Ok(Self { frames: frames.into(), present: AtomicU32::new(0), growing: Mutex::new(()) })
+        let frames = boxed(max_frames as usize, Once::new)?;
+        Ok(Self { frames, present: AtomicU32::new(0), growing: Mutex::new(()) })
     }
 
     pub fn max_frames(&self) -> u32 {
@@ -94,11 +92,9 @@ pub fn grow<M: Machine>(xen: &'static Xen<M>, dom: &Domain, frames: u32) -> Resu
     let _growing = table.growing.lock();
     for i in table.frames()..frames {
         table.frames[i as usize].try_call_once(|| {
-            let mut active = Vec::new();
-            active.try_reserve_exact(PER_FRAME as usize).map_err(|_| Errno::ENOMEM)?;
-            active.resize_with(PER_FRAME as usize, Mutex::default);
+            let active = boxed(PER_FRAME as usize, Mutex::default)?;
             let shared = HvFrame::alloc(&xen.m, xen.frames, dom.id).ok_or(Errno::ENOMEM)?;
-            Ok(Frame { shared, active: active.into() })
+            Ok(Frame { shared, active })
         })?;
         table.present.store(i + 1, Release);
     }

@@ -7,14 +7,13 @@
 use super::msi::{self, MsiKind};
 use super::pci::Bdf;
 use crate::domain::Domain;
+use crate::fallible::SmallMap;
 use crate::ids::{CpuId, DomId, Irq, Port, VcpuId};
 use crate::machine::Machine;
 use crate::sync::Mutex;
 use crate::xen::Xen;
 use abi::Errno;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 /// A device's vector behind a PIRQ.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,27 +39,29 @@ pub struct Pirq {
 /// A domain's PIRQs.
 #[derive(Default)]
 pub struct DomainPirqs {
-    map: BTreeMap<u32, Pirq>,
+    map: SmallMap<u32, Pirq>,
 }
 
 impl DomainPirqs {
     pub const fn new() -> Self {
-        Self { map: BTreeMap::new() }
+        Self { map: SmallMap::new() }
     }
     pub fn get(&self, pirq: u32) -> Option<Pirq> {
-        self.map.get(&pirq).copied()
+        self.map.get(pirq).copied()
     }
     pub fn get_mut(&mut self, pirq: u32) -> Option<&mut Pirq> {
-        self.map.get_mut(&pirq)
+        self.map.get_mut(pirq)
     }
-    pub fn insert(&mut self, pirq: u32, p: Pirq) {
-        self.map.insert(pirq, p);
+    /// ENOMEM.
+    pub fn insert(&mut self, pirq: u32, p: Pirq) -> Result<(), Errno> {
+        self.map.insert(pirq, p)
     }
     pub fn remove(&mut self, pirq: u32) -> Option<Pirq> {
-        self.map.remove(&pirq)
+        self.map.remove(pirq)
     }
-    pub fn numbers(&self) -> Vec<u32> {
-        self.map.keys().copied().collect()
+    /// The first number in use at or above `from`.
+    pub fn next(&self, from: u32) -> Option<u32> {
+        self.map.iter().map(|(n, _)| *n).find(|n| *n >= from)
     }
     /// PIRQ of this device vector.
     pub fn find_msi(&self, bdf: Bdf, entry: u32) -> Option<u32> {
@@ -71,30 +72,30 @@ impl DomainPirqs {
     }
     /// A number at or above `from` that is not in use.
     pub fn free_number(&self, from: u32, limit: u32) -> Option<u32> {
-        (from..limit).find(|n| !self.map.contains_key(n))
+        (from..limit).find(|n| self.map.get(*n).is_none())
     }
 }
 
 /// Who gets each physical interrupt: (domain, its PIRQ).
 pub struct Irqs {
-    bound: Mutex<BTreeMap<Irq, (Arc<Domain>, u32)>>,
+    bound: Mutex<SmallMap<Irq, (Arc<Domain>, u32)>>,
 }
 
 impl Default for Irqs {
     fn default() -> Self {
-        Self { bound: Mutex::new(BTreeMap::new()) }
+        Self { bound: Mutex::new(SmallMap::new()) }
     }
 }
 
 impl Irqs {
     pub fn owner(&self, irq: Irq) -> Option<(DomId, u32)> {
-        self.bound.lock().get(&irq).map(|(d, p)| (d.id, *p))
+        self.bound.lock().get(irq).map(|(d, p)| (d.id, *p))
     }
 }
 
 /// Interrupt `irq` arrived on this CPU. Called with interrupts off and no lock held.
 pub fn irq_fired<M: Machine>(xen: &'static Xen<M>, irq: Irq) {
-    let Some((dom, pirq)) = xen.irqs.bound.lock().get(&irq).map(|(d, p)| (d.clone(), *p)) else {
+    let Some((dom, pirq)) = xen.irqs.bound.lock().get(irq).map(|(d, p)| (d.clone(), *p)) else {
         // Nobody's: a level would come back at once, so it stays masked.
         xen.m.irq_mask(irq);
         return;
@@ -135,10 +136,10 @@ pub fn pirq_bind<M: Machine>(
 fn connect<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32, p: &Pirq) -> Result<(), Errno> {
     {
         let mut bound = xen.irqs.bound.lock();
-        if bound.contains_key(&p.irq) {
+        if bound.get(p.irq).is_some() {
             return Err(Errno::EBUSY);
         }
-        bound.insert(p.irq, (dom.clone(), pirq));
+        bound.insert(p.irq, (dom.clone(), pirq))?;
     }
     let cpu = CpuId(0);
     let started = match p.msi {
@@ -151,7 +152,7 @@ fn connect<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32, p: &P
         }),
     };
     if let Err(e) = started {
-        xen.irqs.bound.lock().remove(&p.irq);
+        xen.irqs.bound.lock().remove(p.irq);
         return Err(e);
     }
     xen.m.irq_unmask(p.irq);
@@ -172,7 +173,7 @@ pub fn pirq_unbind<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u3
     }
     xen.m.irq_mask(p.irq);
     xen.m.irq_stop(p.irq);
-    xen.irqs.bound.lock().remove(&p.irq);
+    xen.irqs.bound.lock().remove(p.irq);
 }
 
 /// Events of the PIRQ go to `vcpu` from now on: the interrupt follows it to its CPU.
@@ -219,7 +220,10 @@ pub fn unmap<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32) -> 
 
 /// Releases every PIRQ of a dying domain.
 pub fn teardown<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>) {
-    for n in dom.io.pirqs.lock().numbers() {
+    loop {
+        // Not under the lock: unmapping takes it.
+        let next = dom.io.pirqs.lock().next(0);
+        let Some(n) = next else { return };
         let _ = unmap(xen, dom, n);
     }
 }

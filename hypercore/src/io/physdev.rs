@@ -152,8 +152,11 @@ fn pci_device<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResult {
 }
 
 fn restore<M: Machine>(cx: &mut Cx<'_, M>, bdf: Bdf) -> HcResult {
-    let numbers = cx.dom.io.pirqs.lock().numbers();
-    for n in numbers {
+    let mut from = 0;
+    loop {
+        let next = cx.dom.io.pirqs.lock().next(from);
+        let Some(n) = next else { break };
+        from = n + 1;
         let found = cx.dom.io.pirqs.lock().get(n);
         if let Some(Pirq { irq, msi: Some(s), port: Some(_), .. }) = found
             && s.bdf == bdf
@@ -172,7 +175,7 @@ fn map_gsi<M: Machine>(cx: &Cx<'_, M>, gsi: u32) -> Result<u32, Errno> {
     let mut pirqs = cx.dom.io.pirqs.lock();
     if pirqs.get(gsi).is_none() {
         let needs_eoi = cx.xen.m.gsi_trigger(Irq(gsi)) == Trigger::Level;
-        pirqs.insert(gsi, Pirq { irq: Irq(gsi), msi: None, port: None, needs_eoi, in_service: false });
+        pirqs.insert(gsi, Pirq { irq: Irq(gsi), msi: None, port: None, needs_eoi, in_service: false })?;
     }
     Ok(gsi)
 }
@@ -208,10 +211,8 @@ fn map_pirq<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
             };
             let irq = m.msi_alloc().ok_or(Errno::ENOSPC)?;
             let source = MsiSource { bdf, entry, kind };
-            pirqs.insert(
-                number,
-                Pirq { irq, msi: Some(source), port: None, needs_eoi: false, in_service: false },
-            );
+            let p = Pirq { irq, msi: Some(source), port: None, needs_eoi: false, in_service: false };
+            pirqs.insert(number, p).inspect_err(|_| m.msi_free(irq))?;
             op.pirq = number as i32;
         }
         // Several vectors of one MSI capability need interrupt remapping.

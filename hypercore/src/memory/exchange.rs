@@ -84,6 +84,7 @@ impl<M: Machine> Drop for Fresh<M> {
 }
 
 /// Exchanges the chunk whose first input extent is `first`; false: others want the CPU, nothing is exchanged.
+#[expect(clippy::disallowed_methods, reason = "reserved while decoding")]
 fn chunk<M: Machine>(
     xen: &'static Xen<M>,
     dom: &Domain,

@@ -8,7 +8,6 @@ use abi::Errno;
 use abi::arch_x86::{ArchSharedInfo, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START};
 use abi::memory::*;
 use abi::xen::SharedInfo;
-use alloc::vec::Vec;
 use core::mem::offset_of;
 
 /// Frames whose entries are in 2 MiB of the machine-to-physical table.
@@ -43,9 +42,7 @@ pub(super) fn set_memory_map<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResu
     }
     let dom = cx.domain_for_control(f.domid)?;
     let n = f.map.nr_entries as usize;
-    let mut entries = Vec::new();
-    entries.try_reserve_exact(n).map_err(|_| Errno::ENOMEM)?;
-    entries.resize(n, E820Entry::default());
+    let mut entries = crate::fallible::filled(n, E820Entry::default)?;
     guest::read_bytes(&cx.xen.m, f.map.buffer.addr(), zerocopy::IntoBytes::as_mut_bytes(&mut entries[..]))?;
     let old = dom.memory.map.lock().replace(entries);
     drop(old);

@@ -15,6 +15,7 @@ mod tests;
 
 pub use assign::{UNSCRUBBED, assign_pages, scrub_some};
 
+use crate::fallible::TryVec;
 use crate::guest;
 use crate::ids::Mfn;
 use crate::machine::Machine;
@@ -122,11 +123,7 @@ impl Holdings {
 
     fn note(&mut self, region: u64) -> Result<(), Errno> {
         let word = (region / 64) as usize;
-        if word >= self.regions.len() {
-            let more = word + 1 - self.regions.len();
-            self.regions.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
-            self.regions.resize(word + 1, 0);
-        }
+        self.regions.try_lengthen(word + 1, 0)?;
         self.regions[word] |= 1 << (region % 64);
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::base::M2P_SLOT;
 use super::validate::hv_slot;
 use super::{entry, linear};
 use crate::domain::Domain;
+use crate::fallible::{TryVec, filled};
 use crate::frame::record::{A, B, FrameState, FrameType, Linear};
 use crate::ids::{DomId, Mfn, VcpuId};
 use crate::machine::Machine;
@@ -82,9 +83,7 @@ struct Tally<'a, M: Machine> {
 /// Recounts everything. ENOMEM when there is no memory for the counts.
 pub fn audit<M: Machine>(xen: &Xen<M>) -> Result<Report, Errno> {
     let frames = xen.frames.max_mfn().0 as usize;
-    let mut found: Vec<Found> = Vec::new();
-    found.try_reserve_exact(frames).map_err(|_| Errno::ENOMEM)?;
-    found.resize(frames, (0, 0, 0));
+    let found: Vec<Found> = filled(frames, Default::default)?;
     let mut t = Tally { xen, found, report: Report::default() };
     for mfn in (0..frames as u64).map(Mfn) {
         t.frame(mfn);
@@ -92,7 +91,7 @@ pub fn audit<M: Machine>(xen: &Xen<M>) -> Result<Report, Errno> {
     for dom in xen.domains.all() {
         t.domain(&dom);
     }
-    t.compare();
+    t.compare()?;
     Ok(t.report)
 }
 
@@ -214,8 +213,9 @@ impl<M: Machine> Tally<'_, M> {
         crate::grant::audit(dom, |mfn, write| self.holder(mfn, write.then_some(FrameType::Writable)));
     }
 
-    fn compare(&mut self) {
-        let mut owned: Vec<(DomId, u32)> = self.xen.domains.all().map(|d| (d.id, 0)).collect();
+    fn compare(&mut self) -> Result<(), Errno> {
+        let mut owned: Vec<(DomId, u32)> = Vec::new();
+        self.xen.domains.all().try_for_each(|d| owned.try_push((d.id, 0)))?;
         for i in 0..self.found.len() {
             let mfn = Mfn(i as u64);
             let Some((a, b)) = self.xen.frames.peek(mfn) else { continue };
@@ -252,5 +252,6 @@ impl<M: Machine> Tally<'_, M> {
                 let _ = self.report.owned.try_push((dom, stored, found));
             }
         }
+        Ok(())
     }
 }

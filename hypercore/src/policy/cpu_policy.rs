@@ -321,6 +321,7 @@ impl CpuPolicy {
     pub fn leaves(&self) -> Result<Vec<CpuidLeaf>, abi::Errno> {
         let mut out = Vec::new();
         out.try_reserve_exact(MAX_LEAVES as usize).map_err(|_| abi::Errno::ENOMEM)?;
+        #[expect(clippy::disallowed_methods, reason = "reserved above")]
         let mut push = |leaf: u32, subleaf: u32, [a, b, c, d]: Leaf| {
             out.push(CpuidLeaf { leaf, subleaf, a, b, c, d });
         };

@@ -58,11 +58,8 @@ pub struct CpuSched {
 impl Scheduler {
     /// For CPUs `0..nr_cpus`, all idle.
     pub fn new(nr_cpus: usize) -> Self {
-        let mut cpus = Vec::new();
-        cpus.resize_with(nr_cpus, || CpuSched {
-            pending: AtomicBool::new(false),
-            until_ns: AtomicU64::new(u64::MAX),
-        });
+        let idle = || CpuSched { pending: AtomicBool::new(false), until_ns: AtomicU64::new(u64::MAX) };
+        let cpus = crate::fallible::filled(nr_cpus, idle).expect("memory at boot");
         Self { queue: Mutex::new(RunQueue::new(nr_cpus, 0)), cpus }
     }
 

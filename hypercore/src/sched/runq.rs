@@ -14,6 +14,7 @@
 
 use super::runstate::{Runstate, State};
 use crate::cpumask::CpuMask;
+use crate::fallible::{TryVec, filled};
 use crate::ids::CpuId;
 use abi::Errno;
 use alloc::vec::Vec;
@@ -119,8 +120,7 @@ impl<T> RunQueue<T> {
     pub fn new(nr_cpus: usize, now: u64) -> Self {
         let idle =
             Cpu { current: None, since: now, charged: now, until: u64::MAX, kicked: false, idle_ns: 0 };
-        let mut cpus = Vec::new();
-        cpus.resize(nr_cpus, idle);
+        let cpus = filled(nr_cpus, || idle).expect("memory at boot");
         Self { slots: Vec::new(), queue: Vec::new(), cpus, floor: 0 }
     }
 
@@ -130,9 +130,8 @@ impl<T> RunQueue<T> {
             Some(s) => s,
             None => {
                 let n = self.slots.len() + 1;
-                self.slots.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
                 self.queue.try_reserve(n - self.queue.len()).map_err(|_| Errno::ENOMEM)?;
-                self.slots.push(None);
+                self.slots.try_push(None)?;
                 n - 1
             }
         };
@@ -357,10 +356,10 @@ impl<T> RunQueue<T> {
         self.queue.iter().find(fits).copied()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "`add` made room for every slot")]
     fn enqueue(&mut self, slot: Slot) {
         let v = self.vtime(slot);
         let at = self.queue.partition_point(|s| self.vtime(*s) <= v);
-        // `add` made room for every slot.
         self.queue.insert(at, slot);
         if let Some(e) = self.get_mut(slot) {
             e.queued = true;

@@ -1,6 +1,7 @@
 //! The timers of each CPU: entries by deadline, none of them trusted to be still wanted when it fires.
 
 use crate::domain::Domain;
+use crate::fallible::{TryVec, filled};
 use crate::ids::{CpuId, DomId, VcpuId};
 use crate::sync::Mutex;
 use crate::vcpu::Vcpu;
@@ -46,19 +47,15 @@ pub struct Timers {
 
 impl Timers {
     pub fn new(nr_cpus: usize) -> Self {
-        let mut queues = Vec::new();
-        queues.resize_with(nr_cpus, || Mutex::new(Vec::new()));
-        Self { queues }
+        Self { queues: filled(nr_cpus, || Mutex::new(Vec::new())).expect("memory at boot") }
     }
 
     /// Adds an entry to `cpu`'s queue. The caller has removed the key's former one.
     pub fn insert(&self, cpu: CpuId, deadline: u64, key: TimerKey, timer: Timer) -> Result<(), Errno> {
         let mut q = self.queues[cpu.0 as usize].lock();
-        q.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         // The earliest stands last.
         let at = q.partition_point(|e| e.deadline > deadline);
-        q.insert(at, Entry { deadline, key, timer });
-        Ok(())
+        q.try_insert(at, Entry { deadline, key, timer })
     }
 
     /// Removes the entry, if it stands in `cpu`'s queue.

@@ -30,6 +30,7 @@ pub fn map(phys: u64, len: u64) -> Option<u64> {
 static SHARED: Mutex<alloc::vec::Vec<(u64, u64)>> = Mutex::new(alloc::vec::Vec::new());
 
 /// As [`map`] for one register, reusing the page if it was mapped here before.
+#[expect(clippy::disallowed_methods, reason = "reserved before the mapping, which stays for ever")]
 pub fn map_shared(phys: u64) -> Option<u64> {
     let (page, offset) = (phys & !(PAGE - 1), phys & (PAGE - 1));
     let mut shared = SHARED.lock();

@@ -1,0 +1,135 @@
+//! Containers that refuse when the heap is short, where `alloc`'s own end the machine. What guests can make grow grows
+//! by these; `clippy.toml` forbids the others.
+
+use abi::Errno;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+fn no_memory(_: alloc::collections::TryReserveError) -> Errno {
+    Errno::ENOMEM
+}
+
+/// `n` values of `f`'s. ENOMEM.
+#[expect(clippy::disallowed_methods, reason = "there is room")]
+pub fn filled<T>(n: usize, f: impl FnMut() -> T) -> Result<Vec<T>, Errno> {
+    let mut v = Vec::new();
+    v.try_reserve_exact(n).map_err(no_memory)?;
+    v.resize_with(n, f);
+    Ok(v)
+}
+
+/// As [`filled`], of a length that stays. ENOMEM.
+pub fn boxed<T>(n: usize, f: impl FnMut() -> T) -> Result<Box<[T]>, Errno> {
+    filled(n, f).map(Vec::into)
+}
+
+/// What grows a vector, or answers ENOMEM and leaves it as it was.
+pub trait TryVec<T> {
+    fn try_push(&mut self, value: T) -> Result<(), Errno>;
+    fn try_insert(&mut self, at: usize, value: T) -> Result<(), Errno>;
+    /// Makes it at least `n` long, with copies of `value`.
+    fn try_lengthen(&mut self, n: usize, value: T) -> Result<(), Errno>
+    where
+        T: Clone;
+}
+
+#[expect(clippy::disallowed_methods, reason = "there is room")]
+impl<T> TryVec<T> for Vec<T> {
+    fn try_push(&mut self, value: T) -> Result<(), Errno> {
+        self.try_reserve(1).map_err(no_memory)?;
+        self.push(value);
+        Ok(())
+    }
+
+    fn try_insert(&mut self, at: usize, value: T) -> Result<(), Errno> {
+        self.try_reserve(1).map_err(no_memory)?;
+        self.insert(at, value);
+        Ok(())
+    }
+
+    fn try_lengthen(&mut self, n: usize, value: T) -> Result<(), Errno>
+    where
+        T: Clone,
+    {
+        if let Some(more) = n.checked_sub(self.len()) {
+            self.try_reserve(more).map_err(no_memory)?;
+            self.resize(n, value);
+        }
+        Ok(())
+    }
+}
+
+/// A map from few keys, in a sorted vector.
+#[derive(Debug)]
+pub struct SmallMap<K, V>(Vec<(K, V)>);
+
+impl<K: Ord + Copy, V> SmallMap<K, V> {
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub fn get(&self, key: K) -> Option<&V> {
+        let at = self.0.binary_search_by_key(&key, |e| e.0).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    pub fn get_mut(&mut self, key: K) -> Option<&mut V> {
+        let at = self.0.binary_search_by_key(&key, |e| e.0).ok()?;
+        Some(&mut self.0[at].1)
+    }
+
+    /// Sets the value of `key`. ENOMEM.
+    pub fn insert(&mut self, key: K, value: V) -> Result<(), Errno> {
+        match self.0.binary_search_by_key(&key, |e| e.0) {
+            Ok(at) => self.0[at].1 = value,
+            Err(at) => self.0.try_insert(at, (key, value))?,
+        }
+        Ok(())
+    }
+
+    pub fn remove(&mut self, key: K) -> Option<V> {
+        let at = self.0.binary_search_by_key(&key, |e| e.0).ok()?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// By key.
+    pub fn iter(&self) -> impl Iterator<Item = &(K, V)> {
+        self.0.iter()
+    }
+}
+
+impl<K: Ord + Copy, V> Default for SmallMap<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_had_is_refused_and_nothing_changes() {
+        assert_eq!(filled(usize::MAX, || 0u64), Err(Errno::ENOMEM));
+        let mut v = filled(2, || 7u64).unwrap();
+        assert_eq!(v.try_lengthen(usize::MAX, 0), Err(Errno::ENOMEM));
+        assert_eq!(v, [7, 7]);
+        v.try_lengthen(3, 1).unwrap();
+        v.try_lengthen(1, 9).unwrap();
+        v.try_insert(0, 5).unwrap();
+        v.try_push(6).unwrap();
+        assert_eq!(v, [5, 7, 7, 1, 6]);
+    }
+
+    #[test]
+    fn a_small_map_keeps_its_keys_in_order() {
+        let mut m = SmallMap::new();
+        for key in [5, 1, 9, 5] {
+            m.insert(key, key * 10 + m.iter().count() as u32).unwrap();
+        }
+        assert_eq!(m.iter().copied().collect::<Vec<_>>(), [(1, 11), (5, 53), (9, 92)]);
+        assert_eq!((m.remove(1), m.remove(1)), (Some(11), None));
+        *m.get_mut(9).unwrap() = 0;
+        assert_eq!((m.get(9), m.get(1)), (Some(&0), None));
+    }
+}
