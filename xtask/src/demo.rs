@@ -10,9 +10,9 @@ use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
 use crate::image::loader::Loader;
 use crate::image::overlay::DOM0_ADDRESS;
-use crate::qemu::{Chipset, Console, ESCAPE, ESCAPE_NAME};
+use crate::qemu::{Chipset, Console, ESCAPE, ESCAPE_NAME, Machine};
 use crate::run::{self, Hypervisor};
-use crate::setup::{self, Env, QemuVersion};
+use crate::setup::{self, Env, Qemu, QemuVersion};
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
@@ -94,8 +94,16 @@ fn say(session: &Session, what: &str) {
     println!("demo: [{:4} s] {what}", session.elapsed().as_secs());
 }
 
-/// Builds, makes the images and starts the machine; dom0 then boots.
+/// Builds, makes the images and starts the machine; dom0 then boots. A reset ends it.
 pub fn boot_dom0(env: &Env, args: &Args, log: &str) -> Result<Session> {
+    let (qemu, machine) = dom0_machine(env, args)?;
+    let log = env.log(log)?;
+    println!("demo: starting the machine; its console is written to {}", env.shown(&log));
+    Session::start(machine.command(&qemu)?, &log)
+}
+
+/// Builds, makes the images, and says what machine they are for.
+pub fn dom0_machine(env: &Env, args: &Args) -> Result<(Qemu, Machine)> {
     let qemu = setup::qemu(env, args.qemu)?;
     let kernel = run::kernel(env, &args.kernel)?;
     let disk = debian::dom0(env)?;
@@ -113,9 +121,7 @@ pub fn boot_dom0(env: &Env, args: &Args, log: &str) -> Result<Session> {
     if let Some(cpu) = &args.cpu {
         machine.cpu.clone_from(cpu);
     }
-    let log = env.log(log)?;
-    println!("demo: starting the machine; its console is written to {}", env.shown(&log));
-    Session::start(machine.command(&qemu)?, &log)
+    Ok((qemu, machine))
 }
 
 /// Memory the hypervisor has to give, in KiB, as physinfo tells it.

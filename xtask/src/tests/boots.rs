@@ -104,8 +104,18 @@ pub fn ci(hypervisor: Hypervisor) -> Vec<Stage> {
     CI.iter().map(|boot| stage(*boot, hypervisor)).collect()
 }
 
+/// Debian on the machines that people are told to use, in every combination.
+fn main_machines() -> impl Iterator<Item = Boot> {
+    let cpus = [(QemuVersion::V10, None), (QemuVersion::V10, SKYLAKE), (QemuVersion::V7, Some("EPYC-v3"))];
+    ["6.1", "6.12"].into_iter().flat_map(move |kernel| {
+        cpus.into_iter().flat_map(move |(qemu, cpu)| {
+            [(1, 2048), (2, 4096)].map(|(smp, mem)| Boot { kernel, qemu, cpu, smp, mem, disk: true, ..PLAIN })
+        })
+    })
+}
+
 pub fn full(hypervisor: Hypervisor) -> Vec<Stage> {
-    all_pairs().into_iter().map(|boot| stage(boot, hypervisor)).collect()
+    main_machines().chain(all_pairs()).map(|boot| stage(boot, hypervisor)).collect()
 }
 
 impl Boot {
@@ -163,7 +173,7 @@ fn shell(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Ou
     Ok(Outcome::Passed(1))
 }
 
-/// To Debian's default target with its root on a disk and a working network; then reboot.
+/// To Debian's default target with its root on a disk and a working network; then reboot, and power off.
 fn debian(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Outcome> {
     let args = demo::Args {
         check: true,
@@ -177,7 +187,9 @@ fn debian(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<O
         qemu: boot.qemu,
         options: boot.options().split_whitespace().map(str::to_owned).collect(),
     };
-    let mut dom0 = demo::boot_dom0(env, &args, log)?;
+    let (qemu, mut machine) = demo::dom0_machine(env, &args)?;
+    machine.no_reboot = false;
+    let mut dom0 = Session::start(machine.command(&qemu)?, &env.log(log)?)?;
     dom0.login("dom0", PASSWORD, BOOT)?;
     println!("a login prompt after {} s", dom0.elapsed().as_secs());
     dom0.must("dmesg -n 1", STEP)?;
@@ -195,6 +207,9 @@ fn debian(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<O
     dom0.must("echo 3 > /proc/sys/vm/drop_caches; sha256sum -c /root/x.sum", STEP)?;
     host_loopback(&mut dom0, "bash")?;
     dom0.send("reboot\n")?;
+    dom0.login("dom0", PASSWORD, BOOT)?;
+    dom0.must("sha256sum -c /root/x.sum", STEP)?;
+    dom0.send("poweroff\n")?;
     dom0.wait_exit(BOOT)?;
     Ok(Outcome::Passed(1))
 }
