@@ -1,5 +1,6 @@
 //! Mapping, copying and letting go, with granters and grantees that do not play fair.
 
+use super::unmap::{Ending, Request};
 use super::*;
 use crate::domain::Dying;
 use crate::frame::CanRead;
@@ -324,6 +325,27 @@ fn device_and_host_mappings_end_one_by_one() {
     assert_eq!(dev(m.dev_bus_addr), GNTST_OKAY);
     assert_eq!(word(&b, 9) & USED, 0);
     assert_eq!(dev(m.dev_bus_addr), GNTST_BAD_HANDLE);
+}
+
+/// One vCPU takes the host mapping away and has not flushed yet when another ends the rest of it.
+#[test]
+fn who_ends_a_mapping_flushes_for_those_who_began() {
+    let (a, b) = pair();
+    grant(&b, 9, 0, b.pages[5], GTF_PERMIT_ACCESS);
+    let m = map_at(&a, a.va(7), HOST | GNTMAP_DEVICE_MAP, 1, 9);
+    assert_eq!(a.read(1, a.va(7)), Some(0));
+    let host = Request { handle: m.handle, host_addr: a.va(7), dev_bus_addr: 0, replace: None };
+    let device = Request { host_addr: 0, dev_bus_addr: m.dev_bus_addr, ..host };
+    let mut first = Ending::default();
+    a.guest.call(0, |cx| {
+        assert_eq!(first.unmap(cx, &host), GNTST_OKAY);
+        let mut second = Ending::default();
+        assert_eq!(second.unmap(cx, &device), GNTST_OKAY);
+        second.finish(cx.xen, cx.dom);
+    });
+    assert_eq!(word(&b, 9) & USED, 0);
+    assert_eq!(a.read(1, a.va(7)), None, "the granter has its frame for itself again");
+    first.finish(a.guest.xen, &a.guest.dom);
 }
 
 #[test]

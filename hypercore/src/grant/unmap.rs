@@ -61,6 +61,8 @@ impl Ending {
         };
         let status = self.detach(cx, req, &mut mapping);
         if mapping.host.is_none() && !mapping.device {
+            // Another CPU may have removed the page-table entry and not have flushed yet.
+            self.flush = true;
             self.done.push((req.handle, mapping));
         } else {
             cx.dom.grants.maptrack.set(req.handle, mapping);
