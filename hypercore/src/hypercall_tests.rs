@@ -1,3 +1,5 @@
+//! Dispatch, batches, and the table of calls against what is answered.
+
 use super::*;
 use crate::hypercall_table::{HYPERCALLS, State};
 use crate::testing::{Guest, Scratch, World};

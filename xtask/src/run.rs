@@ -155,7 +155,7 @@ pub fn kernel(env: &Env, wanted: &str) -> Result<Kernel> {
 }
 
 /// The default machine with a hypervisor and dom0.
-#[allow(clippy::too_many_arguments)]
+#[expect(clippy::too_many_arguments, reason = "each is given by some caller")]
 pub fn machine(
     env: &Env,
     qemu: &Qemu,

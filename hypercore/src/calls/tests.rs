@@ -1,3 +1,5 @@
+//! The small calls: version, console, assists, registers, traps, vCPUs.
+
 use crate::hypercall::dispatch;
 use crate::machine::{Cpus, HostShutdown};
 use crate::testing::{Guest, Scratch, World};

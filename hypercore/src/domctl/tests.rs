@@ -1,3 +1,5 @@
+//! `domctl` as tools call it, by interface version.
+
 use super::*;
 use crate::cpumask::CpuMask;
 use crate::ids::{CpuId, Mfn, VcpuId};

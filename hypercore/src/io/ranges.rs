@@ -33,8 +33,8 @@ impl RangeSet {
         self.0.get(i).is_some_and(|r| r.0 <= last)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "reserved first")]
     /// Adds `first..=last`. ENOMEM leaves the set as it was; EINVAL if `first > last`.
+    #[expect(clippy::disallowed_methods, reason = "reserved first")]
     pub fn add(&mut self, first: u64, last: u64) -> Result<(), Errno> {
         if first > last {
             return Err(Errno::EINVAL);
@@ -53,8 +53,8 @@ impl RangeSet {
         Ok(())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "reserved first")]
     /// Removes `first..=last`. ENOMEM leaves the set as it was; EINVAL if `first > last`.
+    #[expect(clippy::disallowed_methods, reason = "reserved first")]
     pub fn remove(&mut self, first: u64, last: u64) -> Result<(), Errno> {
         if first > last {
             return Err(Errno::EINVAL);

@@ -1,3 +1,5 @@
+//! Domains from creation to the last of their frames.
+
 use super::*;
 use crate::domain::{Dying, NewDomain};
 use crate::frame::FrameRef;

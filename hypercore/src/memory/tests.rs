@@ -1,3 +1,5 @@
+//! `memory_op`: reservations, exchanges, claims, maps.
+
 use super::*;
 use crate::frame::record::FrameState;
 use crate::machine::Frames;

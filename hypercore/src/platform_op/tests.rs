@@ -1,3 +1,5 @@
+//! `platform_op` as dom0 calls it.
+
 use super::*;
 use crate::testing::tool::{ToolBed, ToolCall, errno};
 

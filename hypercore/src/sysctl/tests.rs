@@ -1,3 +1,5 @@
+//! `sysctl` as tools call it.
+
 use super::*;
 use crate::testing::tool::{ToolBed, ToolCall, errno};
 use abi::GuestHandle;

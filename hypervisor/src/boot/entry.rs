@@ -1,4 +1,5 @@
-//! From the boot loader's 32-bit protected mode (multiboot 1 and 2 and PVH leave the same state) to [`super::start`] in 64-bit mode at the linked address.
+//! From the boot loader's 32-bit protected mode (multiboot 1 and 2 and PVH leave the same state) to [`super::start`]
+//! in 64-bit mode at the linked address.
 //!
 //! The first page tables map the low 4 GiB three times: at 0 (until the jump), at the direct map, and 1 GiB
 //! at the image's address. [`crate::mm`] replaces them; application processors pass through them once more.

@@ -1,4 +1,4 @@
-//! A CPU without a guest to run: halted with interrupts on, on the last guest's tables (or the hypervisor's).
+//! A CPU without a guest to run: halted with interrupts on, on the hypervisor's own tables.
 
 use core::arch::asm;
 use core::sync::atomic::Ordering::SeqCst;
