@@ -1,7 +1,8 @@
 //! When a CPU is stuck in the hypervisor: what the NMI watchdog decides at each of its ticks.
 //!
 //! A CPU that runs a guest, or waits with interrupts on, is well. One that is found in the hypervisor must have
-//! gone through the exit to guests (which counts its passes) since the last tick; else the tick counts.
+//! gone through the exit to guests or a preemption point (which count its passes) since the last tick; else the tick
+//! counts.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 

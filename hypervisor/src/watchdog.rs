@@ -15,6 +15,8 @@ const TICKS_PER_10_S: u32 = 182;
 const INTERRUPT_FLAG: u64 = 1 << 9;
 
 static RUNS: AtomicBool = AtomicBool::new(false);
+/// CPUs in [`without`].
+static PAUSES: AtomicU32 = AtomicU32::new(0);
 static LIMIT: AtomicU32 = AtomicU32::new(u32::MAX);
 static TICKS: AtomicU32 = AtomicU32::new(0);
 
@@ -42,7 +44,7 @@ pub fn start(timeout_s: u32) {
 
 /// An NMI came while `frame` ran. Whether the timer sends such, so that one without another cause is its.
 pub fn tick(frame: &Frame) -> bool {
-    if !RUNS.load(Ordering::Acquire) {
+    if !RUNS.load(Ordering::Acquire) || PAUSES.load(Ordering::Acquire) != 0 {
         return TICKS.load(Ordering::Relaxed) != 0;
     }
     TICKS.fetch_add(1, Ordering::Relaxed);
@@ -55,9 +57,9 @@ pub fn tick(frame: &Frame) -> bool {
 
 /// Does something that is known to take long.
 pub fn without<R>(work: impl FnOnce() -> R) -> R {
-    let ran = RUNS.swap(false, Ordering::AcqRel);
+    PAUSES.fetch_add(1, Ordering::AcqRel);
     let result = work();
     percpu::this().shared().watch.pass();
-    RUNS.store(ran, Ordering::Release);
+    PAUSES.fetch_sub(1, Ordering::AcqRel);
     result
 }

@@ -130,6 +130,8 @@ impl Cpus for Bare {
         super::flush::shoot_down(cpus, what);
     }
     fn preempt_point(&self) -> bool {
+        // What takes long gets on, even if nobody else wants the CPU.
+        crate::percpu::this().shared().watch.pass();
         super::idle::breathe();
         super::exit::has_work()
     }
