@@ -46,11 +46,10 @@ fn stress(hypervisor: Hypervisor) -> Stage {
         demo::audit(&mut dom0, "at boot")?;
         demo::warm_up(&mut dom0)?;
         let before = demo::memory(&mut dom0)?;
-        dom0.must("xl create /etc/xen/guest.cfg vcpus=2", STEP)?;
+        dom0.must("xl create /etc/xen/guest.cfg vcpus=2 memory=512", STEP)?;
         dom0.send("xl console guest\n")?;
         dom0.login("guest", PASSWORD, BOOT)?;
-        let stress =
-            "stress-ng --vm 1 --vm-bytes 64M --fork 2 --mmap 1 --pipe 1 --timeout 300s --metrics-brief";
+        let stress = "stress-ng --vm 1 --vm-bytes 64M --fork 2 --mmap 1 --mmap-bytes 64M --pipe 1 --timeout 300s --metrics-brief";
         dom0.send(&format!("{stress} >/stress.log 2>&1; echo ended $? >>/stress.log &\n"))?;
         dom0.send("\x1d")?;
         dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
