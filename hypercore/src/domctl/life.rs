@@ -93,7 +93,8 @@ pub(super) fn send_trigger<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
     }
 }
 
-/// Weight and cap, in the form of the credit2 scheduler's tools. EINVAL: another scheduler, or per vCPU.
+/// Weight and cap (percent of one CPU; 0: none), in the form of the credit2 scheduler's tools. EINVAL: another
+/// scheduler, or per vCPU, which credit2 does not know.
 pub(super) fn scheduler_op<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let mut op: DomctlSchedulerOp = call.get();
     if op.sched_id != XEN_SCHEDULER_CREDIT2 {
@@ -108,7 +109,8 @@ pub(super) fn scheduler_op<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
         }
         XEN_DOMCTL_SCHEDOP_GETINFO => {
             let weight = u16::try_from(sched::weight(dom)).unwrap_or(u16::MAX);
-            let p = DomctlSchedCredit2 { weight, cap: 0 };
+            let cap = u16::try_from(sched::cap(dom)).unwrap_or(u16::MAX);
+            let p = DomctlSchedCredit2 { weight, cap };
             op.u.as_mut_bytes()[..size_of_val(&p)].copy_from_slice(p.as_bytes());
         }
         _ => return Err(Errno::EINVAL),

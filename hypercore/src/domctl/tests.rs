@@ -287,6 +287,16 @@ fn weights_and_modes_are_kept() {
     assert_eq!(b.call(XEN_DOMCTL_SCHEDULER_OP, id, &op(XEN_DOMCTL_SCHEDOP_PUTINFO, 512)), Ok(0));
     assert_eq!(b.call(XEN_DOMCTL_SCHEDULER_OP, id, &op(XEN_DOMCTL_SCHEDOP_GETINFO, 0)), Ok(0));
     assert_eq!(b.answer::<DomctlSchedulerOp>().u[0], 512);
+    // Weight 0 leaves it; the cap is a percentage of one CPU, of which a domain may get several.
+    assert_eq!(b.call(XEN_DOMCTL_SCHEDULER_OP, id, &op(XEN_DOMCTL_SCHEDOP_PUTINFO, 150 << 16)), Ok(0));
+    assert_eq!(b.call(XEN_DOMCTL_SCHEDULER_OP, id, &op(XEN_DOMCTL_SCHEDOP_GETINFO, 0)), Ok(0));
+    assert_eq!(b.answer::<DomctlSchedulerOp>().u[0], 150 << 16 | 512);
+    assert_eq!(b.call(XEN_DOMCTL_SCHEDULER_OP, id, &op(XEN_DOMCTL_SCHEDOP_PUTINFO, 300)), Ok(0));
+    assert_eq!(b.call(XEN_DOMCTL_SCHEDULER_OP, id, &op(XEN_DOMCTL_SCHEDOP_GETINFO, 0)), Ok(0));
+    assert_eq!(b.answer::<DomctlSchedulerOp>().u[0], 300);
+    for cmd in [XEN_DOMCTL_SCHEDOP_PUTVCPUINFO, XEN_DOMCTL_SCHEDOP_GETVCPUINFO, 4] {
+        assert_eq!(errno(b.call(XEN_DOMCTL_SCHEDULER_OP, id, &op(cmd, 0))), Errno::EINVAL);
+    }
     let other = DomctlSchedulerOp { sched_id: XEN_SCHEDULER_CREDIT, ..op(1, 0) };
     assert_eq!(errno(b.call(XEN_DOMCTL_SCHEDULER_OP, id, &other)), Errno::EINVAL);
     let t =

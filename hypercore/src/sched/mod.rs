@@ -1,6 +1,6 @@
 //! Scheduling: which vCPU runs on which CPU, and everything that makes one runnable or not.
 //!
-//! - [`runq`]: the decision itself, on plain numbers; [`runstate`]: time accounts.
+//! - [`runq`]: the decision itself, on plain numbers; [`cap`], [`parking`]: caps in it; [`runstate`]: time accounts.
 //! - [`state`]: waking, pausing, polling: what changes whether a vCPU may run. Each change of
 //!   [`Vcpu::pause_flags`], [`Vcpu::pause_count`] or a domain's pause count is followed by [`update`].
 //! - [`shutdown`]: a domain ends (or crashes); [`op`]: the hypercall; [`watchdog`].
@@ -9,7 +9,9 @@
 //! another vCPU, save the registers of the old one, check them in, call [`context_saved`], check the new one
 //! out and run it.
 
+pub mod cap;
 pub mod op;
+pub mod parking;
 pub mod runq;
 pub mod runstate;
 pub mod shutdown;
@@ -95,6 +97,10 @@ pub fn need_resched<M: Machine>(xen: &Xen<M>, cpu: CpuId) -> bool {
 pub struct DomainSched {
     /// Share of CPU time, 1..=65535.
     weight: AtomicU32,
+    /// Percent of one CPU that its vCPUs together get at most; 0: no cap.
+    cap: AtomicU32,
+    /// Its cap in the run queue; changes under that one's lock.
+    cap_slot: AtomicU32,
     /// vCPUs in `SCHEDOP_poll`: lets an event sender skip the search.
     pub(crate) pollers: AtomicU32,
     pub(crate) watchdogs: Mutex<watchdog::Watchdogs>,
@@ -104,8 +110,19 @@ impl DomainSched {
     pub fn new() -> Self {
         Self {
             weight: AtomicU32::new(runq::DEFAULT_WEIGHT),
+            cap: AtomicU32::new(0),
+            cap_slot: AtomicU32::new(NO_SLOT),
             pollers: AtomicU32::new(0),
             watchdogs: Mutex::new(watchdog::Watchdogs::default()),
+        }
+    }
+}
+
+impl DomainSched {
+    fn cap_slot(&self) -> Option<usize> {
+        match self.cap_slot.load(Relaxed) {
+            NO_SLOT => None,
+            c => Some(c as usize),
         }
     }
 }
@@ -166,6 +183,9 @@ pub fn add_vcpu<M: Machine>(xen: &Xen<M>, v: &Arc<Vcpu>) -> Result<(), Errno> {
     let mut q = xen.sched.queue.lock();
     if v.sched.slot().is_none() {
         let slot = q.add(v.clone(), weight, State::Offline, now)?;
+        if let Some(cap) = v.domain().and_then(|d| d.sched.cap_slot()) {
+            q.join_cap(slot, cap);
+        }
         v.sched.slot.store(slot as u32, Relaxed);
     }
     Ok(())
@@ -183,6 +203,11 @@ pub fn remove_domain<M: Machine>(xen: &Xen<M>, dom: &Domain) {
         // May be the last reference to the vCPU: not under the lock.
         drop(gone);
     });
+    let mut q = xen.sched.queue.lock();
+    if let Some(cap) = dom.sched.cap_slot() {
+        dom.sched.cap_slot.store(NO_SLOT, Relaxed);
+        q.remove_cap(cap);
+    }
 }
 
 /// Makes `cpu` call [`schedule`] soon.
@@ -221,9 +246,7 @@ pub fn schedule<M: Machine>(xen: &Xen<M>, cpu: CpuId, now: u64) -> Next {
         v.running.store(true, Release);
     }
     drop(q);
-    if let Some(other) = d.also {
-        tickle(xen, other);
-    }
+    d.also.iter().for_each(|other| tickle(xen, other));
     Next { prev, vcpu, until_ns: d.until_ns }
 }
 
@@ -244,14 +267,17 @@ pub fn weight(dom: &Domain) -> u32 {
     dom.sched.weight.load(Relaxed)
 }
 
-/// Sets the domain's weight. EINVAL outside 1..=65535; EOPNOTSUPP for a cap, which is not enforced yet.
+/// Percent of one CPU that the domain's vCPUs together get at most; 0: no cap.
+pub fn cap(dom: &Domain) -> u32 {
+    dom.sched.cap.load(Relaxed)
+}
+
+/// Sets the domain's weight and cap (percent of one CPU; 0: none). EINVAL: weight outside 1..=65535. ENOMEM.
 pub fn set_params<M: Machine>(xen: &Xen<M>, dom: &Domain, weight: u32, cap: u32) -> Result<(), Errno> {
     if !(1..=runq::MAX_WEIGHT).contains(&weight) {
         return Err(Errno::EINVAL);
     }
-    if cap != 0 {
-        return Err(Errno::EOPNOTSUPP);
-    }
+    set_cap(xen, dom, cap)?;
     dom.sched.weight.store(weight, Relaxed);
     dom.for_each_vcpu(|v| {
         let mut q = xen.sched.queue.lock();
@@ -259,6 +285,28 @@ pub fn set_params<M: Machine>(xen: &Xen<M>, dom: &Domain, weight: u32, cap: u32)
             q.set_weight(s, weight);
         }
     });
+    Ok(())
+}
+
+fn set_cap<M: Machine>(xen: &Xen<M>, dom: &Domain, percent: u32) -> Result<(), Errno> {
+    if percent != 0 && dom.sched.cap_slot().is_none() {
+        let mut q = xen.sched.queue.lock();
+        let cap = q.add_cap()?;
+        dom.sched.cap_slot.store(cap as u32, Relaxed);
+        drop(q);
+        dom.for_each_vcpu(|v| {
+            let mut q = xen.sched.queue.lock();
+            if let Some(s) = v.sched.slot() {
+                q.join_cap(s, cap);
+            }
+        });
+    }
+    dom.sched.cap.store(percent, Relaxed);
+    let now = xen.m.now();
+    let mut q = xen.sched.queue.lock();
+    let kicks = dom.sched.cap_slot().map(|c| q.set_cap(c, percent, now));
+    drop(q);
+    kicks.iter().flat_map(CpuMask::iter).for_each(|c| tickle(xen, c));
     Ok(())
 }
 

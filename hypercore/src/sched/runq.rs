@@ -10,8 +10,10 @@
 //! One queue serves all CPUs, ordered by `vtime`. Invariants, between calls:
 //! - no CPU idles while an entity that is ready may run on it, unless one is on its way for that entity (kicked);
 //! - a queued entity is runnable and nobody's current one; the current one of a CPU is not queued;
+//! - one whose domain's [`Cap`] is spent is *parked*: runnable, not queued, until a refill, for which a CPU looks;
 //! - an entity whose context is still being saved (`unsaved`) is never picked.
 
+use super::cap::Cap;
 use super::runstate::{Runstate, State};
 use crate::cpumask::CpuMask;
 use crate::fallible::{TryVec, filled};
@@ -23,7 +25,8 @@ use alloc::vec::Vec;
 pub const DEFAULT_WEIGHT: u32 = 256;
 /// Largest weight (the ABI's field has 16 bits).
 pub const MAX_WEIGHT: u32 = 65535;
-/// Once dispatched, an entity runs this long before another one's wake-up may take its CPU.
+/// Once dispatched, an entity runs this long before another one may take its CPU, unless somebody sets another
+/// limit.
 pub const RATE_LIMIT: u64 = 1_000_000;
 /// Shortest and longest time until the scheduler looks again while others wait.
 pub const MIN_SLICE: u64 = 500_000;
@@ -44,14 +47,19 @@ pub struct Entity<T> {
     pub payload: T,
     weight: u32,
     vtime: u64,
-    runnable: bool,
-    queued: bool,
+    pub(super) runnable: bool,
+    pub(super) queued: bool,
     /// The CPU whose current entity it is.
-    on: Option<CpuId>,
+    pub(super) on: Option<CpuId>,
     /// Left its CPU but its registers are not saved yet.
     unsaved: bool,
     yielded: bool,
-    last: CpuId,
+    /// Its domain's cap, and whether it waits for that one's refill.
+    pub(super) cap: Option<usize>,
+    pub(super) parked: bool,
+    /// Was parked until just now, and no CPU has been found for it yet.
+    pub(super) released: bool,
+    pub(super) last: CpuId,
     pub hard: CpuMask,
     pub soft: CpuMask,
     /// Overrides `hard` for a while (`SCHEDOP_pin_override`).
@@ -75,14 +83,15 @@ impl<T> Entity<T> {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Cpu {
-    current: Option<Slot>,
+pub(super) struct Cpu {
+    pub(super) current: Option<Slot>,
     /// When `current` was dispatched, and up to when its vtime is charged.
     since: u64,
     charged: u64,
     until: u64,
-    /// Told to come here and has not yet.
+    /// Told to come here and has not yet; for whom, if an entity stands in the queue for it.
     kicked: bool,
+    wanted_by: Option<Slot>,
     idle_ns: u64,
 }
 
@@ -93,18 +102,21 @@ pub struct Decision {
     pub next: Option<Slot>,
     /// Look again at this time; `u64::MAX`: only when kicked.
     pub until_ns: u64,
-    /// Another CPU that must come to [`RunQueue::schedule`] soon.
-    pub also: Option<CpuId>,
+    /// Other CPUs that must come to [`RunQueue::schedule`] soon.
+    pub also: CpuMask,
 }
 
 #[derive(Debug)]
 pub struct RunQueue<T> {
-    slots: Vec<Option<Entity<T>>>,
+    pub(super) slots: Vec<Option<Entity<T>>>,
     /// Ready entities by ascending vtime. Its capacity is at least the number of slots.
     queue: Vec<Slot>,
-    cpus: Vec<Cpu>,
+    pub(super) cpus: Vec<Cpu>,
+    pub(super) caps: Vec<Option<Cap>>,
     /// Never decreases.
     floor: u64,
+    /// See [`RATE_LIMIT`].
+    pub rate_limit: u64,
 }
 
 fn vtime_of(ns: u64, weight: u32) -> u64 {
@@ -118,10 +130,18 @@ fn ns_of(vtime: u64, weight: u32) -> u64 {
 impl<T> RunQueue<T> {
     /// For CPUs `0..nr_cpus`, all idle since `now`.
     pub fn new(nr_cpus: usize, now: u64) -> Self {
-        let idle =
-            Cpu { current: None, since: now, charged: now, until: u64::MAX, kicked: false, idle_ns: 0 };
+        let idle = Cpu {
+            current: None,
+            since: now,
+            charged: now,
+            until: u64::MAX,
+            kicked: false,
+            wanted_by: None,
+            idle_ns: 0,
+        };
         let cpus = filled(nr_cpus, || idle).expect("memory at boot");
-        Self { slots: Vec::new(), queue: Vec::new(), cpus, floor: 0 }
+        let (slots, queue, caps) = (Vec::new(), Vec::new(), Vec::new());
+        Self { slots, queue, cpus, caps, floor: 0, rate_limit: RATE_LIMIT }
     }
 
     /// Adds an entity, not runnable.
@@ -144,6 +164,9 @@ impl<T> RunQueue<T> {
             on: None,
             unsaved: false,
             yielded: false,
+            cap: None,
+            parked: false,
+            released: false,
             last: CpuId(0),
             hard: CpuMask::ALL,
             soft: CpuMask::ALL,
@@ -153,9 +176,9 @@ impl<T> RunQueue<T> {
         Ok(slot)
     }
 
-    /// Forgets an entity that is neither queued nor on a CPU, and gives its payload back.
+    /// Forgets an entity that is not runnable nor on a CPU, and gives its payload back.
     pub fn remove(&mut self, slot: Slot) -> Option<T> {
-        self.slots.get_mut(slot)?.take_if(|e| !e.is_running() && !e.queued).map(|e| e.payload)
+        self.slots.get_mut(slot)?.take_if(|e| !e.is_running() && !e.queued && !e.parked).map(|e| e.payload)
     }
 
     pub fn get(&self, slot: Slot) -> Option<&Entity<T>> {
@@ -186,7 +209,6 @@ impl<T> RunQueue<T> {
     /// Tells that an entity became runnable, or ceased to be (then `state` says how it rests).
     /// The answer is a CPU that must come to [`Self::schedule`] soon.
     pub fn set_runnable(&mut self, slot: Slot, runnable: bool, state: State, now: u64) -> Option<CpuId> {
-        let floor = self.floor.saturating_sub(WAKE_BONUS);
         let e = self.get_mut(slot)?;
         if !runnable {
             e.runstate.resting = state;
@@ -198,9 +220,15 @@ impl<T> RunQueue<T> {
         }
         match (was, runnable) {
             (false, true) if on.is_none() => {
-                e.vtime = e.vtime.max(floor);
-                self.enqueue(slot);
+                if self.must_park(slot, now) {
+                    return self.park(slot);
+                }
+                self.return_to_queue(slot);
                 self.find_cpu(slot, now)
+            }
+            (true, false) if e.parked => {
+                self.unpark(slot);
+                None
             }
             (true, false) if e.queued => {
                 self.dequeue(slot);
@@ -240,18 +268,22 @@ impl<T> RunQueue<T> {
     /// [`Self::context_saved`].
     pub fn schedule(&mut self, cpu: CpuId, now: u64) -> Decision {
         let i = cpu.0 as usize;
-        self.cpus[i].kicked = false;
         let prev = self.cpus[i].current;
         (0..self.cpus.len()).for_each(|c| self.charge(c, now));
+        let mut also = self.settle_caps(now);
+        self.cpus[i].kicked = false;
+        let wanted_by = self.cpus[i].wanted_by.take();
         let waiting = self.first_ready(cpu);
         let mut until_ns = u64::MAX;
-        let next = match prev.filter(|p| self.get(*p).is_some_and(|e| e.runnable && e.may_run_on(cpu))) {
+        let may_stay =
+            |p: &Slot| self.get(*p).is_some_and(|e| e.runnable && e.may_run_on(cpu)) && !self.is_spent(*p);
+        let next = match prev.filter(may_stay) {
             None => waiting,
             Some(p) => match waiting {
                 None => Some(p),
                 Some(w) => {
                     let yielded = self.get_mut(p).is_some_and(|e| core::mem::take(&mut e.yielded));
-                    let limit = self.cpus[i].since + RATE_LIMIT;
+                    let limit = self.cpus[i].since.saturating_add(self.rate_limit);
                     let behind = self.vtime(w) <= self.vtime(p);
                     if yielded || (behind && now >= limit) {
                         Some(w)
@@ -270,9 +302,23 @@ impl<T> RunQueue<T> {
                 until_ns = now + self.slice(n, self.vtime(n), w);
             }
         }
+        until_ns = until_ns.min(self.cap_deadline(cpu, next, now));
         self.cpus[i].until = until_ns;
         self.raise_floor();
-        let also = self.first_ready(cpu).and_then(|w| self.endless_for(w));
+        also = also.or(&self.find_cpus_for_released(now));
+        // It came for one, and another one was first.
+        if let Some(w) = wanted_by
+            && self.get(w).is_some_and(|e| e.queued)
+            && let Some(c) = self.find_cpu(w, now)
+        {
+            also.insert(c);
+        }
+        if let Some(c) = self.first_ready(cpu).and_then(|w| self.endless_for(w)) {
+            also.insert(c);
+        }
+        if !self.cpus[i].kicked {
+            also.remove(cpu);
+        }
         Decision { prev, next, until_ns, also }
     }
 
@@ -286,7 +332,9 @@ impl<T> RunQueue<T> {
                     e.unsaved = true;
                     let runnable = e.runnable;
                     e.runstate.change(if runnable { State::Runnable } else { e.runstate.resting }, now);
-                    if runnable {
+                    if runnable && self.is_spent(p) {
+                        self.set_parked(p, true);
+                    } else if runnable {
                         self.enqueue(p);
                     }
                 }
@@ -320,7 +368,7 @@ impl<T> RunQueue<T> {
         self.get(slot).map_or(DEFAULT_WEIGHT, |e| e.weight)
     }
 
-    fn charge(&mut self, cpu: usize, now: u64) {
+    pub(super) fn charge(&mut self, cpu: usize, now: u64) {
         let floor = self.floor;
         let c = &mut self.cpus[cpu];
         let ns = now.saturating_sub(core::mem::replace(&mut c.charged, now));
@@ -329,6 +377,9 @@ impl<T> RunQueue<T> {
             let v = e.vtime.saturating_add(vtime_of(ns, e.weight)).max(floor.saturating_sub(WAKE_BONUS));
             // A changed weight may leave it further ahead: never back.
             e.vtime = v.min(floor + lead).max(e.vtime);
+            if let Some(cap) = e.cap.and_then(|c| self.caps.get_mut(c)?.as_mut()) {
+                cap.spend(ns);
+            }
         }
     }
 
@@ -366,7 +417,7 @@ impl<T> RunQueue<T> {
         }
     }
 
-    fn dequeue(&mut self, slot: Slot) {
+    pub(super) fn dequeue(&mut self, slot: Slot) {
         if let Some(at) = self.queue.iter().position(|s| *s == slot) {
             self.queue.remove(at);
         }
@@ -375,15 +426,29 @@ impl<T> RunQueue<T> {
         }
     }
 
-    fn kick(&mut self, cpu: CpuId) -> Option<CpuId> {
+    pub(super) fn kick(&mut self, cpu: CpuId) -> Option<CpuId> {
         self.cpus[cpu.0 as usize].kicked = true;
         Some(cpu)
+    }
+
+    fn kick_for(&mut self, cpu: CpuId, slot: Slot) -> Option<CpuId> {
+        self.cpus[cpu.0 as usize].wanted_by = Some(slot);
+        self.kick(cpu)
+    }
+
+    /// Enqueues one that comes back: what it missed counts up to [`WAKE_BONUS`].
+    pub(super) fn return_to_queue(&mut self, slot: Slot) {
+        let floor = self.floor.saturating_sub(WAKE_BONUS);
+        if let Some(e) = self.get_mut(slot) {
+            e.vtime = e.vtime.max(floor);
+        }
+        self.enqueue(slot);
     }
 
     /// A CPU that should look at the queue because `slot` stands in it: an idle one (where it prefers to run,
     /// where it ran last), else the one whose runner is furthest ahead, if it is to be preempted or its
     /// slice is too long now.
-    fn find_cpu(&mut self, slot: Slot, now: u64) -> Option<CpuId> {
+    pub(super) fn find_cpu(&mut self, slot: Slot, now: u64) -> Option<CpuId> {
         let e = self.get(slot)?;
         if e.unsaved {
             return None;
@@ -400,15 +465,16 @@ impl<T> RunQueue<T> {
             .or_else(|| Some(last).filter(|c| idle(*c)))
             .or_else(|| ids().find(|c| idle(*c)));
         if let Some(c) = chosen {
-            return self.kick(c);
+            return self.kick_for(c, slot);
         }
         let (cpu, runner, theirs) = ids()
             .filter(|c| e.may_run_on(*c) && !self.cpus[c.0 as usize].kicked)
             .filter_map(|c| self.projected(c.0 as usize, now).map(|(s, v)| (c, s, v)))
             .max_by_key(|(c, _, v)| (*v, soft.contains(*c), *c == last))?;
-        let look = now + self.slice(runner, theirs, slot) + MIN_SLICE;
+        let limit = self.cpus[cpu.0 as usize].since.saturating_add(self.rate_limit);
+        let look = (now + self.slice(runner, theirs, slot) + MIN_SLICE).max(limit);
         if vtime < theirs || self.cpus[cpu.0 as usize].until > look {
-            return self.kick(cpu);
+            return self.kick_for(cpu, slot);
         }
         self.endless_for(slot)
     }
@@ -446,7 +512,17 @@ impl<T> RunQueue<T> {
         }
         for s in &self.queue {
             let e = self.get(*s).expect("a queued entity exists");
-            assert!(e.queued && e.runnable && e.on.is_none());
+            assert!(e.queued && e.runnable && e.on.is_none() && !e.parked);
+        }
+        for (c, cap) in self.caps.iter().enumerate().filter_map(|(c, cap)| Some((c, cap.as_ref()?))) {
+            let parked = self.slots.iter().flatten().filter(|e| e.parked && e.cap == Some(c));
+            assert!(parked.clone().all(|e| e.runnable && e.on.is_none()));
+            assert_eq!(parked.count(), cap.parked);
+            let looks = |k: CpuId| {
+                let k = &self.cpus[k.0 as usize];
+                k.kicked || k.until <= cap.refill_at()
+            };
+            assert!(cap.parked == 0 || cap.is_spent() && cap.keeper.is_some_and(looks), "nobody refills");
         }
         assert!(self.queue.is_sorted_by_key(|s| self.vtime(*s)));
         assert!(self.queue.capacity() >= self.queue.len());

@@ -165,7 +165,7 @@ impl Sim {
 
     fn look(&mut self, c: u32) {
         let d = self.q.schedule(CpuId(c), self.now);
-        self.kick(d.also);
+        d.also.iter().for_each(|c| self.kick(Some(c)));
         self.timers[c as usize] = d.until_ns;
         if d.until_ns != u64::MAX {
             assert!(d.until_ns > self.now && d.until_ns <= self.now + MAX_SLICE);

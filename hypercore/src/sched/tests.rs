@@ -115,7 +115,39 @@ fn vcpus_of_two_domains_take_turns_and_the_timer_is_set_for_it() {
     let (ta, tb) = (cpu_time(w.xen, &vcpu(&a, 0)), cpu_time(w.xen, &vcpu(&b, 0)));
     assert!(ta.abs_diff(tb) <= MAX_SLICE, "{ta} {tb}");
     set_params(w.xen, &a.dom, 0, 0).unwrap_err();
-    assert_eq!(set_params(w.xen, &a.dom, 256, 50), Err(Errno::EOPNOTSUPP));
+}
+
+#[test]
+fn a_capped_domain_gets_its_share_of_a_cpu_and_leaves_the_rest_idle() {
+    let w = World::new(512, 1);
+    let a = domain(&w, 1, 2);
+    set_params(w.xen, &a.dom, 256, 30).unwrap();
+    let begin = w.xen.m.clock_ns.load(SeqCst);
+    let until = |end: u64| {
+        while w.xen.m.clock_ns.load(SeqCst) < end {
+            exit_path(w.xen, 0);
+            let deadline = w.xen.m.this_cpu().timer;
+            assert!(deadline > w.xen.m.clock_ns.load(SeqCst));
+            w.xen.m.clock_ns.store(deadline.min(end), SeqCst);
+        }
+        exit_path(w.xen, 0);
+    };
+    until(begin + 1000 * MS);
+    let total = || (0..2).map(|n| cpu_time(w.xen, &vcpu(&a, n))).sum::<u64>();
+    assert!(total().abs_diff(300 * MS) <= 4 * MS, "{}", total());
+    let parked = (0..2).filter(|n| runstate(w.xen, &vcpu(&a, *n)).state == RUNSTATE_RUNNABLE).count();
+    assert!(parked > 0, "who waits for the budget is runnable, not blocked");
+    let before = total();
+    set_params(w.xen, &a.dom, 256, 0).unwrap();
+    until(begin + 1100 * MS);
+    assert!(total() - before >= 99 * MS, "no cap, all of it");
+    // Its end takes the cap along.
+    set_params(w.xen, &a.dom, 256, 30).unwrap();
+    until(begin + 1150 * MS);
+    pause_domain(w.xen, &a.dom);
+    exit_path(w.xen, 0);
+    remove_domain(w.xen, &a.dom);
+    assert!(w.xen.sched.queue.lock().add_cap().is_ok_and(|c| c == 0), "its place is free again");
 }
 
 #[test]
