@@ -267,6 +267,16 @@ pub fn weight(dom: &Domain) -> u32 {
     dom.sched.weight.load(Relaxed)
 }
 
+/// How long a vCPU runs at least before another one that is ready takes its CPU, in ns.
+pub fn rate_limit<M: Machine>(xen: &Xen<M>) -> u64 {
+    xen.sched.queue.lock().rate_limit
+}
+
+/// Sets [`rate_limit`]; slices that have begun are not made shorter.
+pub fn set_rate_limit<M: Machine>(xen: &Xen<M>, ns: u64) {
+    xen.sched.queue.lock().rate_limit = ns;
+}
+
 /// Percent of one CPU that the domain's vCPUs together get at most; 0: no cap.
 pub fn cap(dom: &Domain) -> u32 {
     dom.sched.cap.load(Relaxed)

@@ -5,6 +5,7 @@ use crate::cpumask::CpuMask;
 use crate::domctl::bitmap;
 use crate::ids::DomId;
 use crate::machine::Machine;
+use crate::sched;
 use crate::xen::Cx;
 use abi::Errno;
 use abi::domctl::XEN_SCHEDULER_CREDIT2;
@@ -55,27 +56,26 @@ pub(super) fn cpupool_op<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResul
     }
 }
 
-/// There is no rate limit: it reads 0, and only 0 can be set.
+/// The rate limit, in µs; 0: none. ESRCH: no such pool. EINVAL: another scheduler, no such command, out of range.
 pub(super) fn scheduler_op<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
     let mut op: SysctlSchedulerOp = call.get();
-    if op.cpupool_id != POOL {
+    let known = [XEN_SYSCTL_SCHEDOP_PUTINFO, XEN_SYSCTL_SCHEDOP_GETINFO].contains(&op.cmd);
+    if known && op.cpupool_id != POOL {
         return Err(Errno::ESRCH);
     }
-    if op.sched_id != XEN_SCHEDULER_CREDIT2 {
+    if !known || op.sched_id != XEN_SCHEDULER_CREDIT2 {
         return Err(Errno::EINVAL);
     }
-    let (p, _) = SysctlCredit2Schedule::read_from_prefix(op.u.as_bytes()).map_err(|_| Errno::EINVAL)?;
-    match op.cmd {
-        XEN_SYSCTL_SCHEDOP_GETINFO => {}
-        XEN_SYSCTL_SCHEDOP_PUTINFO if p.ratelimit_us == 0 => {}
-        XEN_SYSCTL_SCHEDOP_PUTINFO => {
-            let range = XEN_SYSCTL_SCHED_RATELIMIT_MIN..=XEN_SYSCTL_SCHED_RATELIMIT_MAX;
-            let valid = range.contains(&p.ratelimit_us);
-            return Err(if valid { Errno::EOPNOTSUPP } else { Errno::EINVAL });
+    if op.cmd == XEN_SYSCTL_SCHEDOP_PUTINFO {
+        let (p, _) = SysctlCredit2Schedule::read_from_prefix(op.u.as_bytes()).map_err(|_| Errno::EINVAL)?;
+        let range = XEN_SYSCTL_SCHED_RATELIMIT_MIN..=XEN_SYSCTL_SCHED_RATELIMIT_MAX;
+        if p.ratelimit_us != 0 && !range.contains(&p.ratelimit_us) {
+            return Err(Errno::EINVAL);
         }
-        _ => return Err(Errno::EINVAL),
+        sched::set_rate_limit(cx.xen, u64::from(p.ratelimit_us) * 1000);
     }
-    let now = SysctlCredit2Schedule { ratelimit_us: 0 };
+    // At most half a second: it fits.
+    let now = SysctlCredit2Schedule { ratelimit_us: (sched::rate_limit(cx.xen) / 1000) as u32 };
     op.u.as_mut_bytes()[..size_of_val(&now)].copy_from_slice(now.as_bytes());
     call.put(&cx.xen.m, &op)
 }

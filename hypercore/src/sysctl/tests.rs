@@ -114,9 +114,19 @@ fn there_is_one_pool_with_every_cpu() {
     assert_eq!(errno(b.call(XEN_SYSCTL_CPUPOOL_OP, &stranger)), Errno::ESRCH);
     let s = SysctlSchedulerOp { sched_id: XEN_SCHEDULER_CREDIT2, cmd: 1, u: [7, 7], ..Default::default() };
     assert_eq!(b.call(XEN_SYSCTL_SCHEDULER_OP, &s), Ok(0));
-    assert_eq!(b.answer::<SysctlSchedulerOp>().u[0] as u32, 0);
-    let limit = SysctlSchedulerOp { cmd: XEN_SYSCTL_SCHEDOP_PUTINFO, u: [1000, 0], ..s };
-    assert_eq!(errno(b.call(XEN_SYSCTL_SCHEDULER_OP, &limit)), Errno::EOPNOTSUPP);
+    assert_eq!(b.answer::<SysctlSchedulerOp>().u[0] as u32, 1000, "a millisecond, as on Debian's Xen");
+    let put = |us| SysctlSchedulerOp { cmd: XEN_SYSCTL_SCHEDOP_PUTINFO, u: [us, 0], ..s };
+    for us in [100, 500_000, 0] {
+        assert_eq!(b.call(XEN_SYSCTL_SCHEDULER_OP, &put(us)), Ok(0));
+        assert_eq!(b.call(XEN_SYSCTL_SCHEDULER_OP, &s), Ok(0));
+        assert_eq!(b.answer::<SysctlSchedulerOp>().u[0] as u32, us as u32);
+    }
+    for us in [1, 99, 500_001] {
+        assert_eq!(errno(b.call(XEN_SYSCTL_SCHEDULER_OP, &put(us))), Errno::EINVAL);
+    }
+    let pool = SysctlSchedulerOp { cpupool_id: 1, ..s };
+    assert_eq!(errno(b.call(XEN_SYSCTL_SCHEDULER_OP, &pool)), Errno::ESRCH);
+    assert_eq!(errno(b.call(XEN_SYSCTL_SCHEDULER_OP, &SysctlSchedulerOp { cmd: 2, ..s })), Errno::EINVAL);
     let other = SysctlSchedulerOp { sched_id: XEN_SCHEDULER_CREDIT, ..s };
     assert_eq!(errno(b.call(XEN_SYSCTL_SCHEDULER_OP, &other)), Errno::EINVAL);
 }
