@@ -19,6 +19,8 @@ pub mod shutdown;
 mod sim;
 pub mod state;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod tests;
 pub mod watchdog;
 

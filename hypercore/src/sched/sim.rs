@@ -8,7 +8,7 @@ use crate::ids::CpuId;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -24,7 +24,7 @@ enum Event {
 
 /// How an entity behaves.
 #[derive(Clone, Copy)]
-enum Load {
+pub(super) enum Load {
     Hog,
     /// Runs so long, then sleeps so long.
     Interactive {
@@ -33,18 +33,18 @@ enum Load {
     },
 }
 
-struct Sim {
-    q: RunQueue<()>,
-    now: u64,
+pub(super) struct Sim {
+    pub(super) q: RunQueue<()>,
+    pub(super) now: u64,
     events: BTreeMap<(u64, u64), Event>,
     seq: u64,
     load: Vec<Load>,
     /// Time left to run before sleeping, when last dispatched, when it began to wait.
     left: Vec<u64>,
     began: Vec<Option<u64>>,
-    waits: Vec<Option<u64>>,
-    worst: Vec<u64>,
-    ran: Vec<u64>,
+    pub(super) waits: Vec<Option<u64>>,
+    pub(super) worst: Vec<u64>,
+    pub(super) ran: Vec<u64>,
     rng: u64,
     switch_cost: u64,
     timers: Vec<u64>,
@@ -52,7 +52,7 @@ struct Sim {
 }
 
 impl Sim {
-    fn new(cpus: usize, seed: u64) -> Self {
+    pub(super) fn new(cpus: usize, seed: u64) -> Self {
         let mut s = Sim {
             q: RunQueue::new(cpus, 0),
             now: 0,
@@ -78,14 +78,14 @@ impl Sim {
         self.events.insert((when, self.seq), e);
     }
 
-    fn random(&mut self, below: u64) -> u64 {
+    pub(super) fn random(&mut self, below: u64) -> u64 {
         self.rng ^= self.rng << 13;
         self.rng ^= self.rng >> 7;
         self.rng ^= self.rng << 17;
         self.rng % below
     }
 
-    fn add(&mut self, weight: u32, load: Load) -> Slot {
+    pub(super) fn add(&mut self, weight: u32, load: Load) -> Slot {
         let s = self.q.add((), weight, State::Offline, self.now).unwrap();
         assert_eq!(s, self.load.len());
         self.load.push(load);
@@ -99,7 +99,7 @@ impl Sim {
         s
     }
 
-    fn kick(&mut self, cpu: Option<CpuId>) {
+    pub(super) fn kick(&mut self, cpu: Option<CpuId>) {
         if let Some(c) = cpu {
             self.at(self.now + 1_000, Event::Look(c.0));
         }
@@ -113,7 +113,7 @@ impl Sim {
         }
     }
 
-    fn run(&mut self, until: u64) {
+    pub(super) fn run(&mut self, until: u64) {
         while let Some((&(t, n), &e)) = self.events.first_key_value() {
             if t > until {
                 break;
@@ -168,7 +168,7 @@ impl Sim {
         d.also.iter().for_each(|c| self.kick(Some(c)));
         self.timers[c as usize] = d.until_ns;
         if d.until_ns != u64::MAX {
-            assert!(d.until_ns > self.now && d.until_ns <= self.now + MAX_SLICE);
+            assert!(d.until_ns > self.now && d.until_ns <= self.now + MAX_SLICE.max(self.q.rate_limit));
             self.at(d.until_ns, Event::Timer(c));
         }
         if d.prev == d.next {
@@ -204,12 +204,12 @@ impl Sim {
         self.q.check();
     }
 
-    fn share(&self, s: Slot, of: &[Slot]) -> f64 {
+    pub(super) fn share(&self, s: Slot, of: &[Slot]) -> f64 {
         self.ran[s] as f64 / of.iter().map(|o| self.ran[*o] as f64).sum::<f64>()
     }
 }
 
-fn assert_near(got: f64, want: f64, tolerance: f64) {
+pub(super) fn assert_near(got: f64, want: f64, tolerance: f64) {
     assert!((got - want).abs() <= tolerance, "got {got}, want {want}");
 }
 
