@@ -10,6 +10,8 @@
 //! out and run it.
 
 pub mod cap;
+#[cfg(test)]
+mod clockwork;
 pub mod op;
 pub mod parking;
 pub mod runq;

@@ -205,9 +205,9 @@ fn no_wake_up_is_lost_in_a_storm_of_changes() {
         sim.run(sim.now + 2_000 * MS);
         let before = sim.ran.clone();
         sim.run(sim.now + 1_000 * MS);
-        for s in 0..n {
-            let fair = 1_000 * MS * cpus as u64 / n as u64;
-            assert!(sim.ran[s] - before[s] >= fair * 8 / 10, "{s} of {n} starves, seed {seed}");
+        let fair = 1_000 * MS * cpus as u64 / n as u64;
+        for (s, (now, before)) in sim.ran.iter().zip(&before).enumerate() {
+            assert!(now - before >= fair * 8 / 10, "{s} of {n} starves, seed {seed}");
         }
     }
 }

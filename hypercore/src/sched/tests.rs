@@ -18,7 +18,7 @@ use runq::{MAX_SLICE, RATE_LIMIT};
 const MS: u64 = 1_000_000;
 
 /// A domain whose vCPUs are up, off their CPUs and known to the scheduler.
-fn domain(w: &World, id: u16, vcpus: u32) -> Guest {
+pub(super) fn domain(w: &World, id: u16, vcpus: u32) -> Guest {
     let g = w.domain(id, vcpus);
     g.dom.for_each_vcpu(|v| {
         v.running.store(false, SeqCst);
@@ -31,7 +31,7 @@ fn domain(w: &World, id: u16, vcpus: u32) -> Guest {
     g
 }
 
-fn vcpu(g: &Guest, n: u32) -> Arc<Vcpu> {
+pub(super) fn vcpu(g: &Guest, n: u32) -> Arc<Vcpu> {
     g.dom.vcpu(VcpuId(n)).unwrap()
 }
 
@@ -40,7 +40,7 @@ fn clock(xen: &Xen<HostMachine>, ns: u64) -> u64 {
 }
 
 /// `cpu` passes its exit path: timers, scheduling, the switch.
-fn exit_path(xen: &'static Xen<HostMachine>, cpu: u32) -> Option<Arc<Vcpu>> {
+pub(super) fn exit_path(xen: &'static Xen<HostMachine>, cpu: u32) -> Option<Arc<Vcpu>> {
     set_cpu(cpu);
     let now = xen.m.clock_ns.load(SeqCst);
     time::expired(xen, CpuId(cpu), now);
@@ -61,7 +61,7 @@ fn is(v: &Option<Arc<Vcpu>>, w: &Arc<Vcpu>) -> bool {
     v.as_ref().is_some_and(|v| Arc::ptr_eq(v, w))
 }
 
-fn op(g: &Guest, v: u32, cmd: u32, arg: u64) -> Result<u64, Errno> {
+pub(super) fn op(g: &Guest, v: u32, cmd: u32, arg: u64) -> Result<u64, Errno> {
     g.call(v, |cx| dispatch(cx, HYPERVISOR_SCHED_OP, &[cmd.into(), arg, 0, 0, 0, 0])).map_err(|s| match s {
         Stop::Errno(e) => e,
         Stop::Continue => panic!("goes on later"),

@@ -42,6 +42,11 @@ impl Scratch {
         Self { xen, tables, pages, next: BASE }
     }
 
+    /// Loads the address space on the calling thread's CPU as well.
+    pub fn load(&self) {
+        self.xen.m.load_root(self.tables[0].frame().mfn());
+    }
+
     /// Frames it holds.
     pub fn frames(&self) -> u64 {
         (self.tables.len() + self.pages.len()) as u64
