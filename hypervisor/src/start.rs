@@ -120,6 +120,7 @@ fn make(info: &BootInfo) -> Xen<Bare> {
             boot_wallclock: Mutex::new((wall / 1_000_000_000, (wall % 1_000_000_000) as u32)),
             total_pages: mm::ram().total() / PAGE,
             e820: info.memory.iter().map(|r| (r.start, r.end - r.start, r.kind)).collect(),
+            build_id: crate::symbols::build_id(),
             cmdline: String::from(info.command_line.as_str()),
             xcr0_mask: f.xcr0,
             xsave_size: if f.xsave { cpuid(0xd, 0)[2] } else { 512 },

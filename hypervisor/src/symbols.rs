@@ -15,6 +15,24 @@ pub struct Symbol {
     pub name: &'static str,
 }
 
+/// The image's identification, which the linker makes of its contents; empty if it was told not to.
+pub fn build_id() -> &'static [u8] {
+    unsafe extern "C" {
+        static __build_id_start: u8;
+        static __build_id_end: u8;
+    }
+    let (start, end) = (&raw const __build_id_start, &raw const __build_id_end);
+    // SAFETY: the linker puts the note, and nothing else, between these two, in memory that is never written.
+    let note = unsafe { core::slice::from_raw_parts(start, end.offset_from(start) as usize) };
+    // The lengths of name and contents, and the type; the name is "GNU" with its zero.
+    match note {
+        [4, 0, 0, 0, len, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, id @ ..] => {
+            id.get(..usize::from(*len)).unwrap_or(&[])
+        }
+        _ => &[],
+    }
+}
+
 /// The blob; empty if the image came without.
 fn blob() -> &'static [u8] {
     let start = paging::image_end();

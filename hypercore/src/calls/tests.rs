@@ -52,7 +52,12 @@ fn the_version_is_4_17_and_says_who_we_are() {
     assert_eq!(ask(&g, XENVER_PAGESIZE), Err(Errno::EINVAL));
     assert_eq!(ask(&domu, XENVER_GUEST_HANDLE), Ok(0));
     assert_eq!(s.get::<[u8; 16]>(at), [1; 16]);
-    assert_eq!(ask(&g, XENVER_BUILD_ID), Err(Errno::ENODATA));
+    assert_eq!(call(&g, HYPERVISOR_XEN_VERSION, &[XENVER_BUILD_ID.into(), 0]), Ok(20), "asked for its size");
+    for (room, answer) in [(0u32, Err(Errno::EINVAL)), (19, Err(Errno::ENOBUFS)), (20, Ok(20))] {
+        s.set(at, &[room, 0]);
+        assert_eq!(ask(&g, XENVER_BUILD_ID), answer, "room for {room}");
+        assert_eq!(s.get::<[u8; 5]>(at)[4], if room == 20 { 0x5a } else { 0 });
+    }
     assert_eq!(ask(&domu, XENVER_BUILD_ID), Err(Errno::EPERM));
     assert_eq!(ask(&domu, XENVER_COMMANDLINE), Ok(0));
     assert_eq!(text(&s.get::<[u8; 1024]>(at)), "<denied>");

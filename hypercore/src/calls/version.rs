@@ -81,10 +81,27 @@ pub fn xen_version<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResu
             let line = if cx.dom.privileged { cx.xen.host.cmdline.as_str() } else { DENIED };
             guest::write(m, arg, &field::<XEN_COMMANDLINE_LEN>(line))?;
         }
-        // The image carries no build id.
-        XENVER_BUILD_ID if cx.dom.privileged => return Err(Errno::ENODATA.into()),
+        XENVER_BUILD_ID if cx.dom.privileged => return build_id(cx, arg),
         XENVER_BUILD_ID => return Err(Errno::EPERM.into()),
         _ => return Err(Errno::ENOSYS.into()),
     }
     Ok(0)
+}
+
+/// The image's identification: its length, after copying it behind a `BuildId` unless `arg` is null. ENODATA: the
+/// image has none. EINVAL: no room at all; ENOBUFS: too little.
+fn build_id<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    let id = cx.xen.host.build_id;
+    if id.is_empty() {
+        return Err(Errno::ENODATA.into());
+    }
+    if arg != 0 {
+        let room: BuildId = guest::read(&cx.xen.m, arg)?;
+        match room.len as usize {
+            0 => return Err(Errno::EINVAL.into()),
+            len if len < id.len() => return Err(Errno::ENOBUFS.into()),
+            _ => guest::write_bytes(&cx.xen.m, guest::element::<BuildId>(arg, 1)?, id)?,
+        }
+    }
+    Ok(id.len() as u64)
 }

@@ -23,6 +23,15 @@ impl fmt::Write for Prefixer<'_> {
     }
 }
 
+/// Bytes as hexadecimal digits without separators.
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
 /// Collects a guest's console output into lines, so that those of several guests do not mix. Bytes that would
 /// disturb the terminal are left out: only printable ASCII and tabs pass.
 #[derive(Clone, Debug)]

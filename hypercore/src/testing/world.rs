@@ -47,6 +47,7 @@ impl World {
             boot_wallclock: crate::sync::Mutex::new((0, 0)),
             total_pages: frames - FIRST_RAM,
             e820: std::vec![(FIRST_RAM << 12, (frames - FIRST_RAM) << 12, 1)],
+            build_id: &[0x5a; 20],
             cmdline: Default::default(),
             xcr0_mask: 3,
             xsave_size: 576,

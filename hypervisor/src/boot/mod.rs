@@ -52,6 +52,10 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
     console::always(format_args!("Xenolith 4.17.0-xenolith (Xen ABI 4.17)"));
     console::always(format_args!("Bootloader: {} ({})", boot.loader, hypercore::boot::protocol(magic)));
     console::always(format_args!("Command line: {line}"));
+    let id = symbols::build_id();
+    if !id.is_empty() {
+        console::always(format_args!("build-id: {}", hypercore::console::lines::Hex(id)));
+    }
     options::report(line);
     if let Some(error) = failure {
         panic!("the boot loader's information (eax {magic:#x}) is unusable: {error:?}");
