@@ -11,6 +11,7 @@ use abi::Errno;
 use hypercore::boot::bundle;
 use hypercore::boot::cmdline::Options;
 use hypercore::boot::info::{BootInfo, Module};
+use hypercore::boot::video;
 use hypercore::cpumask::CpuMask;
 use hypercore::dom0::build::{Dom0, build};
 use hypercore::dom0::bzimage::{self, Kernel};
@@ -185,8 +186,8 @@ fn dom0(xen: &'static Xen<Bare>, info: &BootInfo, options: &Options) -> Result<A
     let nr = xen.host.nr_cpus;
     let vcpus = options.dom0_max_vcpus.map_or(nr, |(min, max)| nr.clamp(min, max.max(min)));
     let build_from = |elf: &[u8]| {
-        let spec =
-            Dom0 { elf, initrd, cmdline: &cmdline, mem: options.dom0_mem, vcpus: vcpus.max(1), vga: None };
+        let vga = video::console_info(info.video.as_ref(), console::text_screen());
+        let spec = Dom0 { elf, initrd, cmdline: &cmdline, mem: options.dom0_mem, vcpus: vcpus.max(1), vga };
         build(xen, &spec).map_err(|e| format!("{e}"))
     };
     let dom = match bzimage::open(file).map_err(|e| format!("dom0's kernel: {e}"))? {

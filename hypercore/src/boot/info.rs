@@ -4,6 +4,7 @@ use arrayvec::{ArrayString, ArrayVec};
 
 use super::PhysMem;
 use super::ranges::RangeSet;
+use super::video::Framebuffer;
 
 /// Entries of the firmware's memory map that are kept.
 pub const MAX_MAP: usize = 128;
@@ -54,6 +55,8 @@ pub struct BootInfo {
     pub modules: ArrayVec<Module, 8>,
     /// Where the loader says that ACPI's root pointer is, or where it put a copy.
     pub rsdp: Option<u64>,
+    /// The frame buffer the loader set up, if it did.
+    pub video: Option<Framebuffer>,
 }
 
 impl BootInfo {
@@ -65,6 +68,7 @@ impl BootInfo {
             memory: ArrayVec::new_const(),
             modules: ArrayVec::new_const(),
             rsdp: None,
+            video: None,
         }
     }
 

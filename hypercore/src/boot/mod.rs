@@ -13,6 +13,7 @@ pub mod multiboot;
 pub mod multiboot2;
 pub mod pvh;
 pub mod ranges;
+pub mod video;
 
 /// Reads firmware's memory by physical address.
 pub trait PhysMem {

@@ -2,6 +2,7 @@
 //! `multiboot` leave it.
 
 use super::info::{BootError, BootInfo, E820_RAM, copy_string, strip_name};
+use super::video::Framebuffer;
 use super::{PhysMem, le32, le64};
 
 /// What the loader leaves in eax.
@@ -38,6 +39,11 @@ pub fn parse(info: u32, mem: &impl PhysMem, out: &mut BootInfo) -> Result<(), Bo
     } else if has(0) {
         out.add_memory(0, u64::from(le32(head, 4)) << 10, E820_RAM);
         out.add_memory(1 << 20, u64::from(le32(head, 8)) << 10, E820_RAM);
+    }
+    if has(12) {
+        out.video = mem.bytes(u64::from(info) + 88, 28).and_then(|f| Framebuffer::read(f, &f[22..]));
+    } else if has(11) {
+        out.video = mem.bytes(le32(head, 76).into(), 256).and_then(Framebuffer::from_vbe);
     }
     out.finish()
 }
@@ -120,6 +126,19 @@ mod tests {
         assert_eq!(b.memory[1], MemoryRange { start: 1 << 20, end: 2 << 20, kind: E820_RAM });
         m.put32(0x9000, 0);
         assert_eq!(read(0x9000, &m).unwrap_err(), BootError::NoMemoryMap);
+    }
+
+    #[test]
+    fn a_frame_buffer_is_read_from_its_own_fields() {
+        let mut m = sample(b"GRUB 2.06\0");
+        assert_eq!(read(0x9000, &m).unwrap().video, None);
+        m.put32(0x9000, 1 << 6 | 1 << 12);
+        for (i, w) in [0xfd00_0000u32, 0, 3200, 800, 600, 0x0810_0120, 0x0800_0808].iter().enumerate() {
+            m.put32(0x9058 + 4 * i as u64, *w);
+        }
+        let f = read(0x9000, &m).unwrap().video.unwrap();
+        assert_eq!((f.base, f.bytes_per_line, f.width, f.height), (0xfd00_0000, 3200, 800, 600));
+        assert_eq!((f.red.pos, f.red.size, f.green.pos, f.blue.pos, f.blue.size), (16, 8, 8, 0, 8));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! list of tags, each `{ type: u32, size: u32 }` and its content, aligned to 8 bytes.
 
 use super::info::{BootError, BootInfo, E820_RAM, copy_string, strip_name};
+use super::video::Framebuffer;
 use super::{PhysMem, le32, le64};
 
 /// What the loader leaves in eax.
@@ -13,6 +14,7 @@ const TAG_LOADER: u32 = 2;
 const TAG_MODULE: u32 = 3;
 const TAG_MEMORY_SIZES: u32 = 4;
 const TAG_MEMORY_MAP: u32 = 6;
+const TAG_FRAMEBUFFER: u32 = 8;
 const TAG_ACPI_OLD: u32 = 14;
 const TAG_ACPI_NEW: u32 = 15;
 
@@ -52,6 +54,7 @@ pub fn parse(info: u32, mem: &impl PhysMem, out: &mut BootInfo) -> Result<(), Bo
             (TAG_MODULE, _) => return Err(BootError::Unreadable("module tag")),
             (TAG_MEMORY_SIZES, 16..) => sizes = Some((le32(tag.bytes, 8), le32(tag.bytes, 12))),
             (TAG_MEMORY_MAP, 16..) => read_map(tag.bytes, out),
+            (TAG_FRAMEBUFFER, 38..) => out.video = Framebuffer::read(&tag.bytes[8..], &tag.bytes[32..]),
             // A copy of the root pointer; of two, the newer names the wider table.
             (TAG_ACPI_NEW, 44..) => out.rsdp = Some(tag.at + 8),
             (TAG_ACPI_OLD, 28..) => out.rsdp = out.rsdp.or(Some(tag.at + 8)),
@@ -172,6 +175,17 @@ mod tests {
         tag(&mut t, 4, &words(&[639, 1024]));
         let b = read(&memory(t)).unwrap();
         assert_eq!(b.memory[1], MemoryRange { start: 1 << 20, end: 2 << 20, kind: E820_RAM });
+    }
+
+    #[test]
+    fn a_frame_buffer_is_a_tag() {
+        let mut t = sample(b"GRUB 2.06\0");
+        t.truncate(t.len() - 8);
+        tag(&mut t, 8, &words(&[0xfd00_0000, 0, 4096, 1024, 768, 0x120, 0x0808_0810, 0x0800]));
+        tag(&mut t, 0, &[]);
+        let f = read(&memory(t)).unwrap().video.unwrap();
+        assert_eq!((f.base, f.bytes_per_line, f.width, f.height), (0xfd00_0000, 4096, 1024, 768));
+        assert_eq!((f.bits_per_pixel, f.red.pos, f.green.pos, f.blue.size), (32, 16, 8, 8));
     }
 
     #[test]

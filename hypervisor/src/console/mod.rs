@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use arrayvec::{ArrayString, ArrayVec};
 use hypercore::boot::cmdline::Options;
+use hypercore::boot::video::TextScreen;
 use hypercore::console::level::{Admission, Level, RateLimit, Thresholds};
 use hypercore::console::lines::Prefixer;
 use hypercore::console::ring::Ring;
@@ -214,6 +215,12 @@ pub fn give_to_dom0() {
         c.switch.give_to_dom0();
         c.vga = None;
     });
+}
+
+/// The screen of characters, if the display shows one.
+pub fn text_screen() -> Option<TextScreen> {
+    let own = with(|c| c.vga.is_some());
+    vga::text_screen(own)
 }
 
 /// The I/O ports of the console's serial port, which no guest may touch.
