@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -22,22 +22,22 @@ use crate::setup::{self, Env, QemuVersion};
 
 /// One combination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Boot {
-    kernel: &'static str,
-    qemu: QemuVersion,
-    chipset: Chipset,
-    loader: Loader,
+pub struct Boot {
+    pub kernel: &'static str,
+    pub qemu: QemuVersion,
+    pub chipset: Chipset,
+    pub loader: Loader,
     /// `None`: the default of that QEMU.
-    cpu: Option<&'static str>,
-    smp: u32,
-    mem: u32,
+    pub cpu: Option<&'static str>,
+    pub smp: u32,
+    pub mem: u32,
     /// A Debian root on a disk rather than the shell in an initramfs.
-    disk: bool,
+    pub disk: bool,
 }
 
 const SKYLAKE: Option<&str> = Some("Skylake-Client-v4");
 
-const PLAIN: Boot = Boot {
+pub const PLAIN: Boot = Boot {
     kernel: "6.1",
     qemu: QemuVersion::V10,
     chipset: Chipset::Q35,
@@ -124,6 +124,32 @@ impl Boot {
         if self.qemu == QemuVersion::V7 { "com1=115200,8n1,0x3f8,0" } else { "" }
     }
 
+    /// Starts the machine with a shell in an initramfs; a reset ends it. QEMU's monitor listens at `monitor_of(log)`.
+    pub fn start_shell(
+        &self,
+        env: &Env,
+        hypervisor: Hypervisor,
+        options: &str,
+        kernel_args: &str,
+        log: &str,
+    ) -> Result<Session> {
+        let qemu = setup::qemu(env, self.qemu)?;
+        let kernel = run::kernel(env, self.kernel)?;
+        let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
+        let mut machine =
+            run::machine(env, &qemu, hypervisor, options, &kernel, kernel_args, initrd, self.mem)?;
+        machine.smp = self.smp;
+        machine.chipset = self.chipset;
+        machine.boot = self.loader.load(env, machine.boot)?;
+        machine.no_reboot = true;
+        if let Some(cpu) = self.cpu {
+            machine.cpu = cpu.into();
+        }
+        let log = env.log(log)?;
+        machine.monitor = Some(monitor_of(&log));
+        Session::start(machine.command(&qemu)?, &log)
+    }
+
     fn name(&self) -> String {
         format!(
             "boot: {} {} {:?} {:?} {} {} CPU(s) {} MiB {}",
@@ -147,27 +173,18 @@ fn stage(boot: Boot, hypervisor: Hypervisor) -> Stage {
     })
 }
 
+fn monitor_of(log: &Path) -> PathBuf {
+    log.with_extension("monitor")
+}
+
 /// To the shell in the initramfs; the kernel must know where it runs; then power off.
 fn shell(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Outcome> {
-    let qemu = setup::qemu(env, boot.qemu)?;
-    let kernel = run::kernel(env, boot.kernel)?;
-    let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
-    let mut machine = run::machine(env, &qemu, hypervisor, boot.options(), &kernel, "", initrd, boot.mem)?;
-    machine.smp = boot.smp;
-    machine.chipset = boot.chipset;
-    machine.boot = boot.loader.load(env, machine.boot)?;
-    machine.no_reboot = true;
-    if let Some(cpu) = boot.cpu {
-        machine.cpu = cpu.into();
-    }
-    let socket = env.log(log)?.with_extension("monitor");
-    machine.monitor = Some(socket.clone());
-    let mut dom0 = Session::start(machine.command(&qemu)?, &env.log(log)?)?;
+    let mut dom0 = boot.start_shell(env, hypervisor, boot.options(), "", log)?;
     dom0.wait("dom0# ", BOOT)?;
     println!("a shell after {} s", dom0.elapsed().as_secs());
     identity(&mut dom0, boot)?;
     host_loopback(&mut dom0, "nc")?;
-    nmi(&mut dom0, &socket)?;
+    nmi(&mut dom0, &monitor_of(&env.log(log)?))?;
     dom0.send("poweroff -f\n")?;
     dom0.wait_exit(STEP)?;
     Ok(Outcome::Passed(1))
@@ -212,56 +229,6 @@ fn debian(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<O
     dom0.send("poweroff\n")?;
     dom0.wait_exit(BOOT)?;
     Ok(Outcome::Passed(1))
-}
-
-/// What the log holds when dom0's kernel panics, and that the machine then restarts.
-pub fn crash(hypervisor: Hypervisor) -> Stage {
-    Stage::new("boot: a crash of dom0 is reported", move |env| {
-        let qemu = setup::qemu(env, QemuVersion::V10)?;
-        let kernel = run::kernel(env, PLAIN.kernel)?;
-        let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
-        let options = "watchdog sched=credit2 frobnicate=1";
-        let mut machine =
-            run::machine(env, &qemu, hypervisor, options, &kernel, "panic=0", initrd, PLAIN.mem)?;
-        machine.no_reboot = true;
-        let mut dom0 = Session::start(machine.command(&qemu)?, &env.log("bootcrash")?)?;
-        dom0.wait(r#"parameter "frobnicate=1" unknown"#, BOOT)?;
-        dom0.wait(r"Watchdog: a CPU stuck for 5 s", BOOT)?;
-        dom0.wait("dom0# ", BOOT)?;
-        if let Some(line) = dom0.text().lines().find(|line| line.contains("sched=credit2\"")) {
-            bail!("what is so anyway needs no warning: {line}");
-        }
-        dom0.send("echo c > /proc/sysrq-trigger\n")?;
-        dom0.wait("Kernel panic - not syncing: sysrq triggered crash", STEP)?;
-        dom0.wait(r"\(XEN\) d0v\d state:", STEP)?;
-        dom0.wait(r"\(XEN\) RIP: e033:ffffffff8", STEP)?;
-        dom0.wait(r"\(XEN\) Guest stack from rsp=", STEP)?;
-        dom0.wait(r"\(XEN\) Hardware Dom0 crashed: rebooting machine in 5 seconds", STEP)?;
-        dom0.wait_exit(STEP)?;
-        Ok(Outcome::Passed(1))
-    })
-}
-
-/// A panic of the hypervisor, by its debug key, restarts the machine; with the watchdog's NMIs going on meanwhile.
-pub fn panic(hypervisor: Hypervisor) -> Stage {
-    Stage::new("boot: the hypervisor restarts the machine after a panic", move |env| {
-        let qemu = setup::qemu(env, QemuVersion::V10)?;
-        let kernel = run::kernel(env, PLAIN.kernel)?;
-        let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
-        let mut machine = run::machine(env, &qemu, hypervisor, "watchdog", &kernel, "", initrd, PLAIN.mem)?;
-        machine.no_reboot = true;
-        let mut dom0 = Session::start(machine.command(&qemu)?, &env.log("bootpanic")?)?;
-        dom0.wait("dom0# ", BOOT)?;
-        dom0.send("\x01\x01\x01")?;
-        dom0.wait("Serial input to Xen", STEP)?;
-        dom0.send("C")?;
-        dom0.wait(r"\(XEN\) Xen call trace:", STEP)?;
-        dom0.wait(r"\(XEN\)    \[<ffff82d0", STEP)?;
-        dom0.wait(r"\(XEN\) Panic on CPU \d:", STEP)?;
-        dom0.wait(r"\(XEN\) Reboot in 5 seconds", STEP)?;
-        dom0.wait_exit(STEP)?;
-        Ok(Outcome::Passed(1))
-    })
 }
 
 /// `/sys/hypervisor` and the number of CPUs.

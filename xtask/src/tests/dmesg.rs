@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use regex::Regex;
 
+use super::boots::{Boot, PLAIN};
 use super::{Outcome, Stage};
 use crate::demo::{BOOT, STEP};
-use crate::expect::Session;
-use crate::image::initramfs::{self, Purpose};
 use crate::qemu::Chipset;
-use crate::run::{self, Hypervisor};
-use crate::setup::{self, Env, QemuVersion};
+use crate::run::Hypervisor;
+use crate::setup::Env;
 
 /// Debian's Xen is asked this often: what its kernel says differs a little from run to run.
 const RUNS: u32 = 2;
@@ -58,15 +57,10 @@ pub fn stages() -> Vec<Stage> {
 }
 
 /// The kernel's log with levels, after a boot to the shell.
-fn raw_log(env: &Env, series: &str, chipset: Chipset, hypervisor: Hypervisor) -> Result<String> {
-    let qemu = setup::qemu(env, QemuVersion::V10)?;
-    let kernel = run::kernel(env, series)?;
-    let initrd = initramfs::make(env, &kernel, Purpose::Shell)?;
-    let mut machine = run::machine(env, &qemu, hypervisor, "", &kernel, "", initrd, 2048)?;
-    machine.chipset = chipset;
-    machine.no_reboot = true;
-    let log = format!("dmesg{series}{chipset:?}{hypervisor:?}");
-    let mut dom0 = Session::start(machine.command(&qemu)?, &env.log(&log)?)?;
+fn raw_log(env: &Env, kernel: &'static str, chipset: Chipset, hypervisor: Hypervisor) -> Result<String> {
+    let boot = Boot { kernel, chipset, smp: 2, ..PLAIN };
+    let log = format!("dmesg{kernel}{chipset:?}{hypervisor:?}");
+    let mut dom0 = boot.start_shell(env, hypervisor, "", "", &log)?;
     dom0.wait("dom0# ", BOOT)?;
     let text = dom0.must("dmesg -r", STEP)?;
     dom0.send("poweroff -f\n")?;

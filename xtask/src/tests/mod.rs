@@ -4,6 +4,7 @@
 //! plain: `N passed, M failed`.
 
 mod boots;
+mod crash;
 mod dmesg;
 mod guests;
 mod host;
@@ -124,8 +125,7 @@ fn stages(env: &Env, args: &Args) -> Vec<Stage> {
             stages.push(miri::stage(Some(300)));
             stages.extend(guests::stage(env));
             stages.extend(boots::full(hypervisor));
-            stages.push(boots::crash(hypervisor));
-            stages.push(boots::panic(hypervisor));
+            stages.extend(crash::stages(hypervisor));
             stages.extend(dmesg::stages());
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
             stages.push(demo_check(hypervisor, "6.12", QemuVersion::V10, Some("Skylake-Client-v4")));
