@@ -138,24 +138,12 @@ impl Apt {
         if fs::read_to_string(&stamp).is_ok_and(|found| found == recipe) {
             return Ok(dest);
         }
-        println!("setup: {name}: downloading {}", packages.join(" "));
         let archives = self.dir.join("archives").join(name);
-        if self.download(&archives, suite, packages, closure).is_err() {
-            self.refresh()?;
-            self.download(&archives, suite, packages, closure)?;
-        }
+        let debs = self.debs(&archives, suite, packages, closure)?;
         if dest.exists() {
             fs::remove_dir_all(&dest)?;
         }
         fs::create_dir_all(&dest)?;
-        let mut debs: Vec<PathBuf> = fs::read_dir(&archives)?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|e| e == "deb"))
-            .collect();
-        debs.sort();
-        if debs.is_empty() {
-            bail!("apt downloaded nothing for {name}");
-        }
         println!("setup: {name}: unpacking {} package(s)", debs.len());
         for deb in &debs {
             proc::capture(Command::new("dpkg").arg("-x").arg(deb).arg(&dest))?;
@@ -163,6 +151,32 @@ impl Apt {
         fs::remove_dir_all(&archives)?;
         fs::write(stamp, recipe)?;
         Ok(dest)
+    }
+
+    /// One package as a file, below `target/pkg/deb-NAME`.
+    pub fn deb(&self, package: &str, suite: &str) -> Result<PathBuf> {
+        let dir = self.dir.parent().context("target folder")?.join("pkg").join(format!("deb-{package}"));
+        if let Some(deb) = find_debs(&dir)?.pop() {
+            return Ok(deb);
+        }
+        let archives = self.dir.join("archives").join(package);
+        self.debs(&archives, suite, &[package], false)?;
+        fs::rename(archives, &dir)?;
+        find_debs(&dir)?.pop().context("the package's file")
+    }
+
+    /// Downloads packages to a folder, which is emptied first; one at least, or it is an error.
+    fn debs(&self, dir: &Path, suite: &str, packages: &[&str], closure: bool) -> Result<Vec<PathBuf>> {
+        println!("setup: downloading {}", packages.join(" "));
+        if self.download(dir, suite, packages, closure).is_err() {
+            self.refresh()?;
+            self.download(dir, suite, packages, closure)?;
+        }
+        let debs = find_debs(dir)?;
+        if debs.is_empty() {
+            bail!("apt downloaded nothing of {}", packages.join(" "));
+        }
+        Ok(debs)
     }
 
     /// apt checks size and hash of each file against the signed lists.
@@ -191,6 +205,19 @@ impl Source {
     fn line(&self) -> String {
         format!("deb [signed-by={KEYRING}] {} {} main", self.uri, self.suite)
     }
+}
+
+/// The packages in a folder, which need not exist.
+fn find_debs(dir: &Path) -> Result<Vec<PathBuf>> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut debs: Vec<PathBuf> = fs::read_dir(dir)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "deb"))
+        .collect();
+    debs.sort();
+    Ok(debs)
 }
 
 /// Numbers in a version, in order: enough to compare Debian's kernel package names.

@@ -10,7 +10,7 @@ use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
 use crate::image::loader::Loader;
 use crate::image::overlay::DOM0_ADDRESS;
-use crate::qemu::{Chipset, Console, ESCAPE, ESCAPE_NAME, Machine};
+use crate::qemu::{Bus, Chipset, Console, ESCAPE, ESCAPE_NAME, Machine};
 use crate::run::{self, Hypervisor};
 use crate::setup::{self, Env, Qemu, QemuVersion};
 
@@ -37,6 +37,9 @@ pub struct Args {
     /// Which chipset
     #[arg(long, value_enum, default_value = "q35")]
     pub machine: Chipset,
+    /// What dom0's disk is connected by
+    #[arg(long, value_enum, default_value = "ata")]
+    pub bus: Bus,
     /// How the hypervisor is loaded
     #[arg(long, value_enum, default_value = "qemu")]
     pub loader: Loader,
@@ -48,8 +51,8 @@ pub struct Args {
     pub options: Vec<String>,
 }
 
-/// Generous: a boot takes well under a minute on a quiet machine.
-pub const BOOT: Duration = Duration::from_secs(420);
+/// Generous: a boot takes well under a minute on a quiet machine, and five on one with other work.
+pub const BOOT: Duration = Duration::from_secs(900);
 pub const STEP: Duration = Duration::from_secs(180);
 
 pub fn demo(env: &Env, args: &Args) -> Result<()> {
@@ -116,6 +119,7 @@ pub fn dom0_machine(env: &Env, args: &Args) -> Result<(Qemu, Machine)> {
     machine.chipset = args.machine;
     machine.boot = args.loader.load(env, machine.boot)?;
     machine.disks = vec![disk];
+    machine.bus = args.bus;
     machine.console = Console::Pipes;
     machine.no_reboot = true;
     if let Some(cpu) = &args.cpu {

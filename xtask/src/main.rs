@@ -13,6 +13,7 @@ mod expect;
 mod image;
 mod proc;
 mod qemu;
+mod repository;
 mod run;
 mod setup;
 mod tests;

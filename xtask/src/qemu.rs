@@ -64,6 +64,16 @@ pub enum Chipset {
     Pc,
 }
 
+/// What a disk is connected by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Bus {
+    /// AHCI (`pc`: IDE)
+    #[default]
+    Ata,
+    Nvme,
+    Virtio,
+}
+
 /// A machine to start.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -72,8 +82,9 @@ pub struct Machine {
     pub smp: u32,
     pub mem_mib: u32,
     pub boot: Boot,
-    /// Raw disk images on AHCI (`pc`: IDE); written to a throw-away layer unless `keep`.
+    /// Raw disk images; written to a throw-away layer unless `keep`.
     pub disks: Vec<PathBuf>,
+    pub bus: Bus,
     pub keep: bool,
     pub gdb: bool,
     pub console: Console,
@@ -131,7 +142,12 @@ impl Machine {
             Boot::Disk { image } => Some((image, "ide-hd")),
             _ => None,
         };
-        let disks = self.disks.iter().map(|disk| (disk, "ide-hd"));
+        let device = match self.bus {
+            Bus::Ata => "ide-hd",
+            Bus::Nvme => "nvme",
+            Bus::Virtio => "virtio-blk-pci",
+        };
+        let disks = self.disks.iter().map(|disk| (disk, device));
         for (index, (disk, device)) in medium.into_iter().chain(disks).enumerate() {
             let snapshot = if self.keep { "off" } else { "on" };
             let read_only = if device == "ide-cd" { ",media=cdrom" } else { "" };
@@ -139,11 +155,13 @@ impl Machine {
             command.arg("-drive").arg(format!(
                 "file={file},format=raw,if=none,id=d{index},snapshot={snapshot},cache=unsafe,discard=unmap{read_only}"
             ));
-            let place = match self.chipset {
-                Chipset::Q35 => format!("bus=ide.{index}"),
-                Chipset::Pc => format!("bus=ide.{},unit={}", index / 2, index % 2),
+            let place = match (device, self.chipset) {
+                ("nvme", _) => format!(",serial=disk{index}"),
+                ("virtio-blk-pci", _) => String::new(),
+                (_, Chipset::Q35) => format!(",bus=ide.{index}"),
+                (_, Chipset::Pc) => format!(",bus=ide.{},unit={}", index / 2, index % 2),
             };
-            command.arg("-device").arg(format!("{device},drive=d{index},{place}"));
+            command.arg("-device").arg(format!("{device},drive=d{index}{place}"));
         }
         match &self.boot {
             Boot::Hypervisor { image, options, kernel, kernel_args, initrd } => {

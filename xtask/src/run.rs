@@ -12,7 +12,7 @@ use crate::expect::{Session, TCG_WARNING};
 use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
 use crate::image::loader::Loader;
-use crate::qemu::{Boot, Chipset, Console, ESCAPE_NAME, Machine};
+use crate::qemu::{Boot, Bus, Chipset, Console, ESCAPE_NAME, Machine};
 use crate::setup::{self, Env, Kernel, Qemu, QemuVersion};
 
 /// Which hypervisor boots.
@@ -43,6 +43,9 @@ pub struct Args {
     /// Which chipset
     #[arg(long, value_enum, default_value = "q35")]
     pub machine: Chipset,
+    /// What the disk is connected by
+    #[arg(long, value_enum, default_value = "ata")]
+    pub bus: Bus,
     /// How the hypervisor is loaded
     #[arg(long, value_enum, default_value = "qemu")]
     pub loader: Loader,
@@ -86,6 +89,7 @@ pub fn run(env: &Env, args: &Args) -> Result<()> {
     machine.chipset = args.machine;
     machine.boot = args.loader.load(env, machine.boot)?;
     machine.disks = disks;
+    machine.bus = args.bus;
     machine.gdb = args.gdb;
     if args.exec.is_empty() {
         machine.console = Console::Terminal;
@@ -194,6 +198,7 @@ pub fn machine(
         mem_mib,
         boot,
         disks: Vec::new(),
+        bus: Bus::Ata,
         keep: false,
         gdb: false,
         console: Console::Pipes,

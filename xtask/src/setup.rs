@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::apt::{self, Apt};
 use crate::image::debian;
 use crate::proc;
+use crate::repository;
 
 /// Where things are.
 pub struct Env {
@@ -164,5 +165,6 @@ pub fn everything(env: &Env) -> Result<()> {
     busybox(env)?;
     debian_xen(env)?;
     xen_headers(env)?;
+    repository::package(env)?;
     debian::dom0(env).map(drop)
 }

@@ -31,8 +31,18 @@ const SHELL_MODULES: &[&str] = &[
     "xen-blkfront",
     "xen-netfront",
 ];
-const ROOT_MODULES: &[&str] =
-    &["ahci", "ata_piix", "sd_mod", "xen-blkfront", "xen-netfront", "ext4", "crc32c_generic"];
+const ROOT_MODULES: &[&str] = &[
+    "ahci",
+    "ata_piix",
+    "sd_mod",
+    "nvme",
+    "virtio_pci",
+    "virtio_blk",
+    "xen-blkfront",
+    "xen-netfront",
+    "ext4",
+    "crc32c_generic",
+];
 
 const SHELL_INIT: &str = r#"#!/bin/sh
 export PATH=/bin HOME=/root PS1='dom0# ' TERM=linux

@@ -1,4 +1,4 @@
-//! dom0 boots: Debian's kernels on the hypervisor, to a shell or a full Debian, and off again.
+//! dom0 boots: Debian's kernels on the hypervisor, to a shell or a full Debian (`root.rs`), and off again.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -9,14 +9,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use sha2::Digest;
 
-use super::{Outcome, Stage, pairs};
-use crate::demo::{self, BOOT, STEP};
+use super::{Outcome, Stage, pairs, root};
+use crate::demo::{BOOT, STEP};
 use crate::expect::Session;
-use crate::image::debian::PASSWORD;
 use crate::image::initramfs::{self, Purpose};
 use crate::image::loader::Loader;
 use crate::image::overlay::HOST_ADDRESS;
-use crate::qemu::Chipset;
+use crate::qemu::{Bus, Chipset};
 use crate::run::{self, Hypervisor};
 use crate::setup::{self, Env, QemuVersion};
 
@@ -32,7 +31,7 @@ pub struct Boot {
     pub smp: u32,
     pub mem: u32,
     /// A Debian root on a disk rather than the shell in an initramfs.
-    pub disk: bool,
+    pub disk: Option<Bus>,
 }
 
 const SKYLAKE: Option<&str> = Some("Skylake-Client-v4");
@@ -45,14 +44,14 @@ pub const PLAIN: Boot = Boot {
     cpu: None,
     smp: 1,
     mem: 2048,
-    disk: false,
+    disk: None,
 };
 
 /// Every value of each property once where it is cheap, the costly ones together.
 const CI: &[Boot] = &[
     Boot { loader: Loader::GrubDisk1, ..PLAIN },
     Boot { qemu: QemuVersion::V7, smp: 2, mem: 4096, ..PLAIN },
-    Boot { kernel: "6.12", cpu: SKYLAKE, smp: 2, mem: 3072, disk: true, ..PLAIN },
+    Boot { kernel: "6.12", cpu: SKYLAKE, smp: 2, mem: 3072, disk: Some(Bus::Ata), ..PLAIN },
     Boot {
         kernel: "6.12",
         chipset: Chipset::Pc,
@@ -67,7 +66,7 @@ const CI: &[Boot] = &[
 
 /// What `test full` combines, so that every pair of values meets.
 mod values {
-    use super::{Chipset, Loader, QemuVersion, SKYLAKE};
+    use super::{Bus, Chipset, Loader, QemuVersion, SKYLAKE};
 
     pub const KERNEL: &[&str] = &["6.1", "6.12"];
     pub const QEMU: &[QemuVersion] = &[QemuVersion::V10, QemuVersion::V7];
@@ -77,7 +76,7 @@ mod values {
     pub const CPU: &[Option<&str>] = &[None, SKYLAKE, Some("EPYC-v3"), Some("qemu64"), Some("max")];
     pub const SMP: &[u32] = &[1, 2, 4];
     pub const MEM: &[u32] = &[2048, 1024, 4096, 8192];
-    pub const DISK: &[bool] = &[false, true];
+    pub const DISK: &[Option<Bus>] = &[None, Some(Bus::Ata), Some(Bus::Nvme), Some(Bus::Virtio)];
 }
 
 /// Every pair of values at least once.
@@ -109,18 +108,41 @@ fn main_machines() -> impl Iterator<Item = Boot> {
     let cpus = [(QemuVersion::V10, None), (QemuVersion::V10, SKYLAKE), (QemuVersion::V7, Some("EPYC-v3"))];
     ["6.1", "6.12"].into_iter().flat_map(move |kernel| {
         cpus.into_iter().flat_map(move |(qemu, cpu)| {
-            [(1, 2048), (2, 4096)].map(|(smp, mem)| Boot { kernel, qemu, cpu, smp, mem, disk: true, ..PLAIN })
+            [(1, 2048), (2, 4096)].map(|(smp, mem)| Boot {
+                kernel,
+                qemu,
+                cpu,
+                smp,
+                mem,
+                disk: Some(Bus::Ata),
+                ..PLAIN
+            })
+        })
+    })
+}
+
+/// Debian on disks that signal by MSI-X.
+fn other_disks() -> impl Iterator<Item = Boot> {
+    ["6.1", "6.12"].into_iter().flat_map(|kernel| {
+        [Bus::Nvme, Bus::Virtio].into_iter().flat_map(move |bus| {
+            [Chipset::Q35, Chipset::Pc].map(|chipset| Boot {
+                kernel,
+                chipset,
+                smp: 2,
+                disk: Some(bus),
+                ..PLAIN
+            })
         })
     })
 }
 
 pub fn full(hypervisor: Hypervisor) -> Vec<Stage> {
-    main_machines().chain(all_pairs()).map(|boot| stage(boot, hypervisor)).collect()
+    main_machines().chain(other_disks()).chain(all_pairs()).map(|boot| stage(boot, hypervisor)).collect()
 }
 
 impl Boot {
     /// Options of the hypervisor: the older QEMU's serial port is polled, for both ways to be used.
-    fn options(&self) -> &'static str {
+    pub fn options(&self) -> &'static str {
         if self.qemu == QemuVersion::V7 { "com1=115200,8n1,0x3f8,0" } else { "" }
     }
 
@@ -152,7 +174,7 @@ impl Boot {
 
     fn name(&self) -> String {
         format!(
-            "boot: {} {} {:?} {:?} {} {} CPU(s) {} MiB {}",
+            "boot: {} {} {:?} {:?} {} {} CPU(s) {} MiB {}{}",
             self.kernel,
             if self.qemu == QemuVersion::V10 { "QEMU 10" } else { "QEMU 7.2" },
             self.chipset,
@@ -160,7 +182,12 @@ impl Boot {
             self.cpu.unwrap_or("EPYC"),
             self.smp,
             self.mem,
-            if self.disk { "Debian" } else { "shell" },
+            if self.disk.is_some() { "Debian" } else { "shell" },
+            match self.disk {
+                None | Some(Bus::Ata) => "",
+                Some(Bus::Nvme) => " on NVMe",
+                Some(Bus::Virtio) => " on virtio",
+            },
         )
     }
 }
@@ -168,8 +195,9 @@ impl Boot {
 fn stage(boot: Boot, hypervisor: Hypervisor) -> Stage {
     let name = boot.name();
     let log: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
-    Stage::new(name, move |env| {
-        if boot.disk { debian(env, &boot, hypervisor, &log) } else { shell(env, &boot, hypervisor, &log) }
+    Stage::new(name, move |env| match boot.disk {
+        Some(bus) => root::debian(env, &boot, bus, hypervisor, &log),
+        None => shell(env, &boot, hypervisor, &log),
     })
 }
 
@@ -190,49 +218,8 @@ fn shell(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Ou
     Ok(Outcome::Passed(1))
 }
 
-/// To Debian's default target with its root on a disk and a working network; then reboot, and power off.
-fn debian(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Outcome> {
-    let args = demo::Args {
-        check: true,
-        hypervisor,
-        kernel: boot.kernel.into(),
-        smp: boot.smp,
-        mem: boot.mem,
-        cpu: boot.cpu.map(str::to_owned),
-        machine: boot.chipset,
-        loader: boot.loader,
-        qemu: boot.qemu,
-        options: boot.options().split_whitespace().map(str::to_owned).collect(),
-    };
-    let (qemu, mut machine) = demo::dom0_machine(env, &args)?;
-    machine.no_reboot = false;
-    let mut dom0 = Session::start(machine.command(&qemu)?, &env.log(log)?)?;
-    dom0.login("dom0", PASSWORD, BOOT)?;
-    println!("a login prompt after {} s", dom0.elapsed().as_secs());
-    dom0.must("dmesg -n 1", STEP)?;
-    let state = dom0.command("systemctl is-system-running --wait", BOOT)?.1;
-    if !state.contains("running") {
-        let failed = dom0.command("systemctl --failed --no-legend --plain", STEP)?.1;
-        bail!("systemd says `{state}`:\n{failed}");
-    }
-    dom0.must("systemctl is-active default.target", STEP)?;
-    identity(&mut dom0, boot)?;
-    dom0.must(
-        "dd if=/dev/urandom of=/root/x bs=1M count=8 && sync && sha256sum /root/x > /root/x.sum",
-        STEP,
-    )?;
-    dom0.must("echo 3 > /proc/sys/vm/drop_caches; sha256sum -c /root/x.sum", STEP)?;
-    host_loopback(&mut dom0, "bash")?;
-    dom0.send("reboot\n")?;
-    dom0.login("dom0", PASSWORD, BOOT)?;
-    dom0.must("sha256sum -c /root/x.sum", STEP)?;
-    dom0.send("poweroff\n")?;
-    dom0.wait_exit(BOOT)?;
-    Ok(Outcome::Passed(1))
-}
-
 /// `/sys/hypervisor` and the number of CPUs.
-fn identity(dom0: &mut Session, boot: &Boot) -> Result<()> {
+pub fn identity(dom0: &mut Session, boot: &Boot) -> Result<()> {
     let found = dom0.must(
         "cat /sys/hypervisor/type /sys/hypervisor/version/major /sys/hypervisor/version/minor; nproc",
         STEP,
@@ -255,7 +242,7 @@ fn nmi(dom0: &mut Session, monitor: &Path) -> Result<()> {
 }
 
 /// 4 MiB from a server on this machine's loopback, through QEMU's user network and dom0's e1000e.
-fn host_loopback(dom0: &mut Session, way: &str) -> Result<()> {
+pub fn host_loopback(dom0: &mut Session, way: &str) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     let data: Vec<u8> = (0..4u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();

@@ -12,7 +12,7 @@ use super::{Outcome, Stage};
 use crate::build;
 use crate::expect::Session;
 use crate::proc;
-use crate::qemu::{Boot, Chipset, Console, Machine};
+use crate::qemu::{Boot, Bus, Chipset, Console, Machine};
 use crate::run::{self, Hypervisor};
 use crate::setup::{self, Env, QemuVersion};
 
@@ -73,6 +73,7 @@ fn answers(env: &Env, hypervisor: Hypervisor, image: &Path) -> Result<Answers> {
             initrd: None,
         },
         disks: Vec::new(),
+        bus: Bus::Ata,
         keep: false,
         gdb: false,
         console: Console::Pipes,

@@ -12,6 +12,7 @@ mod licences;
 mod lints;
 mod miri;
 mod pairs;
+mod root;
 mod soak;
 mod tools;
 
@@ -21,7 +22,7 @@ use anyhow::{Result, bail};
 
 use crate::demo;
 use crate::image::loader::Loader;
-use crate::qemu::Chipset;
+use crate::qemu::{Bus, Chipset};
 use crate::run::Hypervisor;
 use crate::setup::{Env, QemuVersion};
 
@@ -157,6 +158,7 @@ fn demo_check(
             mem: 2048,
             cpu: cpu.map(str::to_owned),
             machine: Chipset::Q35,
+            bus: Bus::Ata,
             loader: Loader::Qemu,
             qemu,
             options: Vec::new(),
