@@ -19,6 +19,8 @@ pub struct HostInfo {
     pub total_pages: u64,
     /// Firmware's memory map as (start, length, e820 type).
     pub e820: Vec<(u64, u64, u32)>,
+    /// Windows of PCI configuration space that the firmware lists.
+    pub mcfg: Vec<crate::boot::acpi::Mcfg>,
     /// The linker's identification of the image (the note `NT_GNU_BUILD_ID`); empty: none.
     pub build_id: &'static [u8],
     /// Hypervisor's command line.

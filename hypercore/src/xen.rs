@@ -5,6 +5,7 @@ use crate::domains::DomainTable;
 use crate::frame::FrameTable;
 use crate::host::HostInfo;
 use crate::io::Irqs;
+use crate::io::read_only::ReadOnly;
 use crate::machine::Machine;
 use crate::sched::Scheduler;
 use crate::time::Timers;
@@ -21,6 +22,7 @@ pub struct Xen<M: Machine> {
     pub sched: Scheduler,
     pub timers: Timers,
     pub irqs: Irqs,
+    pub read_only: ReadOnly,
     pub host: HostInfo,
 }
 

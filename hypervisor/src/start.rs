@@ -21,6 +21,7 @@ use hypercore::frame::table::{FrameTable, OWNED_LEN};
 use hypercore::host::HostInfo;
 use hypercore::ids::Mfn;
 use hypercore::io::ranges::RangeSet;
+use hypercore::policy::cpu_policy::Vendor;
 use hypercore::policy::{Capabilities, SystemPolicies};
 use hypercore::sched::Scheduler;
 use hypercore::sync::Mutex;
@@ -45,7 +46,7 @@ pub fn main(info: &'static BootInfo) -> ! {
         Ok(dom0) => dom0,
         Err(what) => panic!("Could not construct domain 0: {what}"),
     };
-    if let Err(e) = own_hardware(&dom0) {
+    if let Err(e) = own_hardware(xen, &dom0) {
         panic!("Could not give domain 0 its hardware: {e:?}");
     }
     if options.watchdog {
@@ -112,6 +113,7 @@ fn make(info: &BootInfo) -> Xen<Bare> {
         sched: Scheduler::new(cpus as usize),
         timers: Timers::new(cpus as usize),
         irqs: Default::default(),
+        read_only: Default::default(),
         host: HostInfo {
             online: CpuMask::first(cpus as usize),
             nr_cpus: cpus,
@@ -121,6 +123,7 @@ fn make(info: &BootInfo) -> Xen<Bare> {
             boot_wallclock: Mutex::new((wall / 1_000_000_000, (wall % 1_000_000_000) as u32)),
             total_pages: mm::ram().total() / PAGE,
             e820: info.memory.iter().map(|r| (r.start, r.end - r.start, r.kind)).collect(),
+            mcfg: boot::acpi().map(|t| t.mcfg.to_vec()).unwrap_or_default(),
             build_id: crate::symbols::build_id(),
             cmdline: String::from(info.command_line.as_str()),
             xcr0_mask: f.xcr0,
@@ -213,7 +216,7 @@ fn dom0(xen: &'static Xen<Bare>, info: &BootInfo, options: &Options) -> Result<A
 }
 
 /// Gives dom0 the hardware: all but what the hypervisor drives itself and RAM that is not dom0's by allocation.
-fn own_hardware(dom: &Domain) -> Result<(), Errno> {
+fn own_hardware(xen: &Xen<Bare>, dom: &Domain) -> Result<(), Errno> {
     let mut ports = RangeSet::all();
     // The 8259s, the PIT's first channel and the port that gates its third, the serial console.
     for (first, last) in [(0x20, 0x21), (0xa0, 0xa1), (0x40, 0x43), (0x61, 0x61)] {
@@ -240,11 +243,22 @@ fn own_hardware(dom: &Domain) -> Result<(), Errno> {
             iomem.remove(first, end - 1)?;
         }
     }
-    // Local APIC and message window, IOAPICs.
+    // Local APIC and message window; on AMD's processors addresses of the HyperTransport fabric.
     iomem.remove(0xfee00, 0xfeeff)?;
+    if xen.host.policies.host.vendor() == Vendor::Amd {
+        iomem.remove(0xfd_0000_0000 / PAGE, (1 << 40) / PAGE - 1)?;
+    }
+    // What dom0 may look at, but only the hypervisor writes.
     if let Some(t) = boot::acpi() {
         for io in &t.ioapics {
-            iomem.remove(u64::from(io.addr) / PAGE, u64::from(io.addr) / PAGE)?;
+            xen.read_only.add(io.addr.into(), PAGE)?;
+        }
+        if let Some(hpet) = t.hpet {
+            xen.read_only.add(hpet, PAGE)?;
+        }
+        for w in &t.mcfg {
+            let buses = u64::from(w.last_bus).saturating_sub(w.first_bus.into()) + 1;
+            xen.read_only.add(w.base + (u64::from(w.first_bus) << 20), buses << 20)?;
         }
     }
     *dom.io.iomem.write() = iomem;

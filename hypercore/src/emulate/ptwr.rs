@@ -46,6 +46,10 @@ pub trait TableOps {
     fn commit(&mut self, va: u64, write: PteWrite) -> Commit;
     /// Base of FS or GS.
     fn segment_base(&mut self, segment: Segment) -> Option<u64>;
+    /// A plain store to device registers that are mapped read-only: done, or swallowed. `None`: there are none at `va`.
+    fn device_store(&mut self, _va: u64, _size: u8, _value: u64) -> Option<()> {
+        None
+    }
 }
 
 /// Carries out the 64-bit instruction at `regs.rip`, which faulted writing near `fault_va`.
@@ -131,6 +135,9 @@ fn plain(ops: &mut impl TableOps, va: u64, size: u8, value: u64, fault_va: u64) 
     if entry != fault_va & !7 || (va & 7) + u64::from(size) > 8 {
         return None;
     }
+    if ops.device_store(va, size, value).is_some() {
+        return Some(true);
+    }
     let write = if size == 8 {
         PteWrite::Write(value)
     } else {
@@ -177,6 +184,11 @@ fn execute(insn: &Insn, regs: &mut GuestRegs, fault_va: u64, ops: &mut impl Tabl
         0xc6 | 0xc7 if !insn.lock && insn.reg & 7 == 0 => Some(insn.imm & ones),
         _ => None,
     };
+    if let Some(value) = store
+        && ops.device_store(va, size, value).is_some()
+    {
+        return Some(true);
+    }
     if let (Some(value), 8) = (store, size) {
         return match ops.commit(entry, PteWrite::Write(value)) {
             Commit::Done => Some(true),

@@ -3,6 +3,7 @@
 //! - [`DomainIo`]: its rights; [`ranges`]: sets of numbers.
 //! - [`ports`]: IN and OUT as a PV guest sees them (configuration space and CMOS indexes are latched per domain).
 //! - [`irq`]: physical interrupts and the guest ports (PIRQs) bound to them.
+//! - [`read_only`]: registers that nobody but the hypervisor writes.
 //! - [`pci`], [`msi`]: configuration space and message-signalled interrupts.
 //! - [`physdev`]: the hypercall.
 
@@ -12,6 +13,7 @@ pub mod pci;
 pub mod physdev;
 pub mod ports;
 pub mod ranges;
+pub mod read_only;
 
 pub use irq::{Irqs, irq_fired, pirq_bind, pirq_set_vcpu, pirq_unbind};
 

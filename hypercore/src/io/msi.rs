@@ -39,6 +39,19 @@ pub fn locate<M: Machine>(xen: &Xen<M>, bdf: Bdf, entry: u32, table_base: u64) -
     Ok(MsiKind::MsiX { cap, entry_phys: bar + u64::from(table & !7) + u64::from(entry) * 16 })
 }
 
+/// Where a device has its MSI-X table and its pending bits: physical address and bytes of each. ENODEV: it has none.
+/// ENXIO: its memory is not set up.
+pub fn tables<M: Machine>(xen: &Xen<M>, bdf: Bdf) -> Result<[(u64, u64); 2], Errno> {
+    let cap = find_capability(xen, bdf, CAP_MSIX).ok_or(Errno::ENODEV)?;
+    let entries = u64::from(cfg_read(xen, bdf, cap + 2, 2) & 0x7ff) + 1;
+    let place = |at: u16, bytes: u64| {
+        let word = cfg_read(xen, bdf, at, 4);
+        let bar = memory_bar(xen, bdf, (word & 7) as u8).ok_or(Errno::ENXIO)?;
+        Ok((bar + u64::from(word & !7), bytes))
+    };
+    Ok([place(cap + 4, entries * 16)?, place(cap + 8, entries.div_ceil(64) * 8)?])
+}
+
 /// Programs the message and enables the capability. The vector stays masked where the device can mask it.
 pub fn enable<M: Machine>(xen: &Xen<M>, bdf: Bdf, kind: MsiKind, addr: u64, data: u32) -> Result<(), Errno> {
     match kind {

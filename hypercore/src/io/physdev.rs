@@ -148,6 +148,15 @@ fn pci_device<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResult {
     if !removing && super::pci::cfg_read(cx.xen, bdf, 0, 2) == 0xffff {
         return Err(Errno::ENODEV.into());
     }
+    // Dom0 is about to give the device to another domain, or has it back: meanwhile it leaves the messages alone too.
+    if matches!(cmd, PHYSDEVOP_PREPARE_MSIX | PHYSDEVOP_RELEASE_MSIX) {
+        for (at, bytes) in msi::tables(cx.xen, bdf)? {
+            match cmd {
+                PHYSDEVOP_PREPARE_MSIX => cx.xen.read_only.add(at, bytes)?,
+                _ => cx.xen.read_only.remove(at, bytes)?,
+            }
+        }
+    }
     Ok(0)
 }
 

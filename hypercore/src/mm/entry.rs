@@ -96,6 +96,7 @@ fn get_device<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
     }
     let cached = pte.0 & CACHE_ATTRS == 0;
     let memory = kind.is_some_and(|k| E820_MEMORY.contains(&k));
+    let pte = if pt.xen.read_only.contains(Mfn(pte.mfn())) { pte.without(Pte::RW) } else { pte };
     // Device registers are never write-back.
     Ok(if cached && !memory { pte.with(Pte::PCD | Pte::PWT) } else { pte })
 }

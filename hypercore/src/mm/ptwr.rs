@@ -63,6 +63,18 @@ impl<M: Machine> TableOps for Tables<'_, '_, M> {
         }
     }
 
+    fn device_store(&mut self, va: u64, size: u8, value: u64) -> Option<()> {
+        let cx = self.cx;
+        let root = cx.vcpu.mm.cr3_to_load(cx.vp.kernel_mode);
+        let pte = walk::translate(cx.xen, cx.dom, root, va)?;
+        let device = cx.xen.frames.is_reserved(Mfn(pte.mfn()));
+        // The entry must still be what the fault was about: a device page without the right to write.
+        if !device || pte.has(Pte::RW) {
+            return None;
+        }
+        crate::io::read_only::store(cx.xen, pte.mfn() << 12 | va & 0xfff, size, value)
+    }
+
     fn segment_base(&mut self, segment: Segment) -> Option<u64> {
         match segment {
             Segment::Fs => Some(self.cx.vp.fs_base),

@@ -47,6 +47,12 @@ impl World {
             boot_wallclock: crate::sync::Mutex::new((0, 0)),
             total_pages: frames - FIRST_RAM,
             e820: std::vec![(FIRST_RAM << 12, (frames - FIRST_RAM) << 12, 1)],
+            mcfg: std::vec![crate::boot::acpi::Mcfg {
+                base: 0xe000_0000,
+                segment: 0,
+                first_bus: 0,
+                last_bus: 0
+            }],
             build_id: &[0x5a; 20],
             cmdline: Default::default(),
             xcr0_mask: 3,
@@ -61,6 +67,7 @@ impl World {
             sched: crate::sched::Scheduler::new(cpus as usize),
             timers: crate::time::Timers::new(cpus as usize),
             irqs: Default::default(),
+            read_only: Default::default(),
             host,
         }));
         Self { xen }

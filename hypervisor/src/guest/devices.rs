@@ -47,6 +47,17 @@ fn address(bdf: Bdf, reg: u16) -> u32 {
     0x8000_0000 | u32::from(bdf.bus) << 16 | u32::from(bdf.devfn) << 8 | u32::from(reg & 0xfc)
 }
 
+/// Where a configuration register that the ports do not reach is mapped, if a memory-mapped window has it.
+fn window(bdf: Bdf, reg: u16, bytes: u8) -> Option<u64> {
+    let inside = reg < 0x1000 && reg.is_multiple_of(bytes.into());
+    let w = crate::boot::acpi()?
+        .mcfg
+        .iter()
+        .find(|w| inside && w.segment == bdf.segment && (w.first_bus..=w.last_bus).contains(&bdf.bus))?;
+    let device = u64::from(bdf.bus) << 20 | u64::from(bdf.devfn) << 12;
+    crate::mm::mmio::map_shared(w.base + device + u64::from(reg))
+}
+
 impl Devices for Bare {
     fn port_read(&self, port: u16, bytes: u8) -> u32 {
         // SAFETY: the domain owns the device (`hypercore::io::ports` has looked): reading is its affair.
@@ -77,7 +88,15 @@ impl Devices for Bare {
     }
     fn pci_cfg_read(&self, bdf: Bdf, reg: u16, bytes: u8) -> u32 {
         if bdf.segment != 0 || reg > 0xff {
-            return u32::MAX >> (32 - 8 * u32::from(bytes));
+            let ones = u32::MAX >> (32 - 8 * u32::from(bytes));
+            // SAFETY: configuration reads are harmless; the register is inside the mapped page and aligned.
+            return window(bdf, reg, bytes).map_or(ones, |va| unsafe {
+                match bytes {
+                    1 => (va as *const u8).read_volatile().into(),
+                    2 => (va as *const u16).read_volatile().into(),
+                    _ => (va as *const u32).read_volatile(),
+                }
+            });
         }
         let _guard = PCI_PORTS.lock();
         // SAFETY: configuration reads are harmless, and the lock keeps address and data together.
@@ -92,6 +111,16 @@ impl Devices for Bare {
     }
     fn pci_cfg_write(&self, bdf: Bdf, reg: u16, bytes: u8, value: u32) {
         if bdf.segment != 0 || reg > 0xff {
+            if let Some(va) = window(bdf, reg, bytes) {
+                // SAFETY: dom0 drives its devices; the register is inside the mapped page and aligned.
+                unsafe {
+                    match bytes {
+                        1 => (va as *mut u8).write_volatile(value as u8),
+                        2 => (va as *mut u16).write_volatile(value as u16),
+                        _ => (va as *mut u32).write_volatile(value),
+                    }
+                }
+            }
             return;
         }
         let _guard = PCI_PORTS.lock();
