@@ -46,6 +46,7 @@ pub mod vcpu;
 pub mod version;
 pub mod xen;
 pub mod xen_mca;
+pub mod xenolith;
 
 pub use errno::Errno;
 pub use handle::GuestHandle;

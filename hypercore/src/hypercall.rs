@@ -5,12 +5,14 @@ use crate::calls;
 use crate::guest;
 use crate::machine::Machine;
 use crate::nospec;
+use crate::refusal;
 use crate::xen::{Cx, HcResult, Restart, Stop};
 use abi::Errno;
 use abi::xen::*;
+use abi::xenolith::HYPERVISOR_XENOLITH_OP;
 use core::mem::offset_of;
 
-/// Numbers of hypercalls are below this (xen.h).
+/// Numbers of Xen's hypercalls are below this (xen.h).
 const NUMBERS: usize = 64;
 /// Bytes of the instruction a hypercall is made with (`syscall`).
 const INSTRUCTION: u64 = 2;
@@ -26,11 +28,22 @@ pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcR
     }
 }
 
-/// Any call but a batch.
+/// Any call but a batch. Why it was refused, if it was, is kept.
 fn single<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
+    let result = serve(cx, nr, args);
+    if let Err(Stop::Errno(e)) = result {
+        refusal::record(cx, nr, e);
+    }
+    result
+}
+
+fn serve<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
     let [a0, a1, a2, a3, ..] = *args;
     if nr as usize >= NUMBERS {
-        return Err(Errno::ENOSYS.into());
+        return match nr {
+            HYPERVISOR_XENOLITH_OP => refusal::xenolith_op(cx, a0 as u32, a1),
+            _ => Err(Errno::ENOSYS.into()),
+        };
     }
     // The match becomes a table of places to jump to.
     match nospec::clamp(nr as usize, NUMBERS) as u32 {
@@ -89,6 +102,7 @@ fn multicall<M: Machine>(cx: &mut Cx<'_, M>, list: u64, count: u32) -> HcResult 
             Ok(HYPERVISOR_IRET) | Err(_) => Err(Errno::ENOSYS.into()),
             Ok(nr) => single(cx, nr, &entry.args),
         };
+        let refused = matches!(result, Err(Stop::Errno(_))) && entry.op != HYPERVISOR_XENOLITH_OP.into();
         let Some(answer) = answer(result) else {
             // The entry becomes its own continuation; what preempted it goes first.
             if let Some(Restart { nr, args }) = cx.restart.take() {
@@ -99,6 +113,9 @@ fn multicall<M: Machine>(cx: &mut Cx<'_, M>, list: u64, count: u32) -> HcResult 
         };
         guest::write(&cx.xen.m, at + offset_of!(MulticallEntry, result) as u64, &answer)?;
         let rest = count - i - 1;
+        if rest != 0 && refused && asks_why(&cx.xen.m, at) {
+            continue;
+        }
         let let_in = (i + 1) % BATCH == 0 && cx.xen.m.preempt_point();
         if rest != 0 && (let_in || crate::sched::need_resched(cx.xen, cx.xen.m.cpu())) {
             let next = at + size_of::<MulticallEntry>() as u64;
@@ -106,6 +123,12 @@ fn multicall<M: Machine>(cx: &mut Cx<'_, M>, list: u64, count: u32) -> HcResult 
         }
     }
     Ok(0)
+}
+
+/// Whether the entry after the one at `at` asks why that one was refused: then nothing comes between the two.
+fn asks_why<M: Machine>(m: &M, at: u64) -> bool {
+    let next = at.wrapping_add(size_of::<MulticallEntry>() as u64);
+    guest::read::<_, u64>(m, next).is_ok_and(|op| op == HYPERVISOR_XENOLITH_OP.into())
 }
 
 /// The value a call returns; `None`: it goes on later.

@@ -15,6 +15,7 @@ use abi::sysctl::*;
 use abi::vcpu::*;
 use abi::version::*;
 use abi::xen::*;
+use abi::xenolith::{HYPERVISOR_XENOLITH_OP, XENOLITH_WHY};
 use core::fmt;
 
 /// Whether a call does what it says.
@@ -395,4 +396,6 @@ pub const HYPERCALLS: &[Row] = &[
     call(HYPERVISOR_DM_OP, "dm_op", absent(Errno::ENOSYS), "PV only"),
     call(HYPERVISOR_HYPFS_OP, "hypfs_op", absent(Errno::ENOSYS), "built without"),
     call(HYPERVISOR_MCA, "mca", absent(Errno::ENOSYS), "machine checks are not handed to dom0"),
+    call(HYPERVISOR_XENOLITH_OP, "xenolith_op", SERVED, "not of Xen's interface: see `abi/src/xenolith.rs`"),
+    op(HYPERVISOR_XENOLITH_OP, XENOLITH_WHY, "XENOLITH_why", SERVED),
 ];

@@ -4,6 +4,7 @@ use crate::domain::Domain;
 use crate::event::VcpuEvents;
 use crate::ids::{CpuId, VcpuId};
 use crate::mm::VcpuMm;
+use crate::refusal::Kept;
 use crate::sched::VcpuSched;
 use crate::sync::Mutex;
 use crate::time::VcpuTime;
@@ -32,6 +33,8 @@ pub struct Vcpu {
     pub sched: VcpuSched,
     pub time: VcpuTime,
     pub mm: VcpuMm,
+    /// Why its last hypercalls were refused.
+    pub refusals: Mutex<Kept>,
 }
 
 /// Bits of [`Vcpu::pause_flags`].
@@ -129,6 +132,7 @@ impl Vcpu {
             sched: VcpuSched::new(),
             time: VcpuTime::new(),
             mm: VcpuMm::new(),
+            refusals: Mutex::default(),
         }))
     }
 

@@ -7,6 +7,8 @@ use crate::host::HostInfo;
 use crate::io::Irqs;
 use crate::io::read_only::ReadOnly;
 use crate::machine::Machine;
+use crate::refusal::Refusals;
+use crate::refuse;
 use crate::sched::Scheduler;
 use crate::time::Timers;
 use crate::vcpu::{Vcpu, VcpuPrivate};
@@ -24,6 +26,7 @@ pub struct Xen<M: Machine> {
     pub irqs: Irqs,
     pub read_only: ReadOnly,
     pub host: HostInfo,
+    pub refusals: Refusals,
 }
 
 /// What a hypercall (or trap) handler gets: the hypervisor, the running vCPU, its checked-out private state
@@ -81,17 +84,23 @@ impl<M: Machine> Cx<'_, M> {
         if id == crate::ids::DomId::SELF || id == self.dom.id {
             return Ok(self.dom.clone());
         }
-        self.xen.domains.get(id).ok_or(Errno::ESRCH)
+        self.xen.domains.get(id).ok_or_else(|| refuse!(self.xen, Errno::ESRCH, "there is no domain {}", id.0))
     }
 
     /// As [`Self::domain`], and EPERM unless the caller is privileged over it (or it is the caller).
     pub fn domain_for_control(&self, id: u16) -> Result<Arc<Domain>, Errno> {
         let d = self.domain(id)?;
-        if d.id == self.dom.id || self.dom.privileged { Ok(d) } else { Err(Errno::EPERM) }
+        if d.id == self.dom.id || self.dom.privileged {
+            return Ok(d);
+        }
+        Err(refuse!(self.xen, Errno::EPERM, "only a privileged domain may do this to domain {}", id))
     }
 
     /// EPERM unless the caller is privileged.
     pub fn must_be_privileged(&self) -> Result<(), Errno> {
-        if self.dom.privileged { Ok(()) } else { Err(Errno::EPERM) }
+        if self.dom.privileged {
+            return Ok(());
+        }
+        Err(refuse!(self.xen, Errno::EPERM, "only a privileged domain may do this"))
     }
 }

@@ -114,6 +114,7 @@ fn make(info: &BootInfo) -> Xen<Bare> {
         timers: Timers::new(cpus as usize),
         irqs: Default::default(),
         read_only: Default::default(),
+        refusals: hypercore::refusal::Refusals::new(cpus as usize),
         host: HostInfo {
             online: CpuMask::first(cpus as usize),
             nr_cpus: cpus,

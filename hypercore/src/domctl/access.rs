@@ -6,8 +6,9 @@ use crate::ids::Mfn;
 use crate::io::ranges::RangeSet;
 use crate::machine::Machine;
 use crate::mm::{self, Fail};
+use crate::refuse;
 use crate::sync::RwLock;
-use crate::xen::Cx;
+use crate::xen::{Cx, Xen};
 use abi::Errno;
 use abi::domctl::*;
 
@@ -15,7 +16,8 @@ use abi::domctl::*;
 const MAX_FRAME: u64 = 1 << 40;
 
 /// Gives or takes `first..=last`. EPERM: the caller has not got it itself.
-fn change(
+fn change<M: Machine>(
+    xen: &Xen<M>,
     caller: &RwLock<RangeSet>,
     target: &RwLock<RangeSet>,
     first: u64,
@@ -23,7 +25,13 @@ fn change(
     allow: bool,
 ) -> OpResult {
     if !caller.read().contains_range(first, last) {
-        return Err(Errno::EPERM);
+        return Err(refuse!(
+            xen,
+            Errno::EPERM,
+            "the caller itself may not touch all of {:x} to {:x}",
+            first,
+            last
+        ));
     }
     let mut set = target.write();
     if allow {
@@ -37,21 +45,23 @@ fn change(
 pub(super) fn irq<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let p: DomctlIrqPermission = call.get();
     let irq = u64::from(p.pirq);
-    if p.pirq >= cx.xen.m.nr_gsis() {
-        return Err(Errno::EINVAL);
+    let gsis = cx.xen.m.nr_gsis();
+    if p.pirq >= gsis {
+        return Err(refuse!(cx.xen, Errno::EINVAL, "interrupt {} of a machine with {}", p.pirq, gsis));
     }
-    change(&cx.dom.io.irqs, &dom.io.irqs, irq, irq, p.allow_access != 0)
+    change(cx.xen, &cx.dom.io.irqs, &dom.io.irqs, irq, irq, p.allow_access != 0)
 }
 
 /// EINVAL: no or impossible frames. A right taken away ends the mappings there are.
 pub(super) fn iomem<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let p: DomctlIomemPermission = call.get();
-    let last = p.first_mfn.checked_add(p.nr_mfns).and_then(|end| end.checked_sub(1)).ok_or(Errno::EINVAL)?;
-    if p.nr_mfns == 0 || last >= MAX_FRAME {
-        return Err(Errno::EINVAL);
-    }
+    let (first, n) = (p.first_mfn, p.nr_mfns);
+    let last = match first.checked_add(n).and_then(|end| end.checked_sub(1)) {
+        Some(last) if n != 0 && last < MAX_FRAME => last,
+        _ => return Err(refuse!(cx.xen, Errno::EINVAL, "{} frames from {:x} on cannot be", n, first)),
+    };
     if p.allow_access != 0 {
-        return change(&cx.dom.io.iomem, &dom.io.iomem, p.first_mfn, last, true);
+        return change(cx.xen, &cx.dom.io.iomem, &dom.io.iomem, p.first_mfn, last, true);
     }
     dom.io.iomem.write().remove(p.first_mfn, last)?;
     match mm::iomem::revoke(cx.xen, dom, Mfn(p.first_mfn), Mfn(last)) {
@@ -68,7 +78,7 @@ pub(super) fn ioport<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) 
         return DONE;
     }
     if first + n > 0x1_0000 {
-        return Err(Errno::EINVAL);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "{} ports from {:x} on: there are 65536", n, first));
     }
-    change(&cx.dom.io.ports, &dom.io.ports, first, first + n - 1, p.allow_access != 0)
+    change(cx.xen, &cx.dom.io.ports, &dom.io.ports, first, first + n - 1, p.allow_access != 0)
 }

@@ -3,6 +3,8 @@
 use crate::cpumask::CpuMask;
 use crate::guest;
 use crate::machine::Machine;
+use crate::refuse;
+use crate::xen::Xen;
 use abi::Errno;
 use abi::xen::XenctlBitmap;
 
@@ -10,10 +12,11 @@ use abi::xen::XenctlBitmap;
 const BYTES: usize = crate::cpumask::MAX_CPUS / 8;
 
 /// Reads a set; members beyond what this build manages do not count.
-pub fn read<M: Machine>(m: &M, b: &XenctlBitmap) -> Result<CpuMask, Errno> {
+pub fn read<M: Machine>(xen: &Xen<M>, b: &XenctlBitmap) -> Result<CpuMask, Errno> {
     let mut bytes = [0; BYTES];
     let given = (b.nr_bits.div_ceil(8) as usize).min(BYTES);
-    guest::read_bytes(m, b.bitmap.addr(), &mut bytes[..given]).map_err(|_| Errno::EFAULT)?;
+    let fault = |_| refuse!(xen, Errno::EFAULT, "the bitmap at {:x} cannot be read", b.bitmap.addr());
+    guest::read_bytes(&xen.m, b.bitmap.addr(), &mut bytes[..given]).map_err(fault)?;
     // Bits of the last byte beyond the length are not the tool's.
     if let Some(last) = bytes[..given].last_mut()
         && b.nr_bits as usize <= BYTES * 8
@@ -25,8 +28,9 @@ pub fn read<M: Machine>(m: &M, b: &XenctlBitmap) -> Result<CpuMask, Errno> {
 }
 
 /// Writes as much of a set as there is room for, and zeros in the rest of the room.
-pub fn write<M: Machine>(m: &M, b: &XenctlBitmap, set: &CpuMask) -> Result<(), Errno> {
-    let fault = |_| Errno::EFAULT;
+pub fn write<M: Machine>(xen: &Xen<M>, b: &XenctlBitmap, set: &CpuMask) -> Result<(), Errno> {
+    let m = &xen.m;
+    let fault = |_| refuse!(xen, Errno::EFAULT, "the bitmap at {:x} cannot be written", b.bitmap.addr());
     let room = b.nr_bits.div_ceil(8) as usize;
     let bytes = set.to_bytes();
     let n = room.min(BYTES);

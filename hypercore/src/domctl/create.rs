@@ -5,7 +5,8 @@ use crate::domain::{Domain, NewDomain};
 use crate::ids::DomId;
 use crate::lifecycle;
 use crate::machine::Machine;
-use crate::xen::Cx;
+use crate::refuse;
+use crate::xen::{Cx, Xen};
 use abi::Errno;
 use abi::arch_x86::XEN_X86_MISC_FLAGS_MAX;
 use abi::domctl::*;
@@ -20,14 +21,20 @@ pub const MAX_MAPTRACK_FRAMES: u32 = 1024;
 pub const MAX_GRANT_VERSION: u32 = 1;
 
 /// The command's structure, whichever version wrote it.
-fn decode(call: &Call) -> Result<DomctlCreatedomain, Errno> {
+fn decode<M: Machine>(xen: &Xen<M>, call: &Call) -> Result<DomctlCreatedomain, Errno> {
     match call.version {
         Version::V15 => Ok(call.get()),
         Version::V17 => {
             let new: DomctlCreatedomainV17 = call.get();
             // Alternate p2m views are of translated guests.
             if new.altp2m_opts != 0 {
-                return Err(Errno::EINVAL);
+                let words = new.altp2m_opts;
+                return Err(refuse!(
+                    xen,
+                    Errno::EINVAL,
+                    "altp2m_opts {:x}: PV domains have no altp2m",
+                    words
+                ));
             }
             Ok(new.into())
         }
@@ -35,42 +42,81 @@ fn decode(call: &Call) -> Result<DomctlCreatedomain, Errno> {
 }
 
 /// EINVAL for what a PV domain on this machine cannot have.
-fn check(c: &DomctlCreatedomain) -> Result<(), Errno> {
-    let flags_ok = c.flags & !XEN_DOMCTL_CDF_XS_DOMAIN == 0;
-    let arch_ok = c.arch.emulation_flags == 0 && c.arch.misc_flags & !XEN_X86_MISC_FLAGS_MAX == 0;
+fn check<M: Machine>(xen: &Xen<M>, c: &DomctlCreatedomain) -> Result<(), Errno> {
+    let no = Errno::EINVAL;
+    if c.flags & XEN_DOMCTL_CDF_HVM != 0 {
+        return Err(refuse!(xen, no, "flags {:x}: HVM and PVH domains are not served", c.flags));
+    }
+    if c.flags & !XEN_DOMCTL_CDF_XS_DOMAIN != 0 {
+        return Err(refuse!(
+            xen,
+            no,
+            "flags {:x}: a PV domain may have {:x}",
+            c.flags,
+            XEN_DOMCTL_CDF_XS_DOMAIN
+        ));
+    }
+    if c.arch.emulation_flags != 0 {
+        return Err(refuse!(xen, no, "emulation_flags {:x}: a PV domain has none", c.arch.emulation_flags));
+    }
+    if c.arch.misc_flags & !XEN_X86_MISC_FLAGS_MAX != 0 {
+        return Err(refuse!(
+            xen,
+            no,
+            "misc_flags {:x}: {:x} are known",
+            c.arch.misc_flags,
+            XEN_X86_MISC_FLAGS_MAX
+        ));
+    }
+    if c.iommu_opts != 0 {
+        return Err(refuse!(xen, no, "iommu_opts {:x} without an IOMMU", c.iommu_opts));
+    }
+    if !(1..=MAX_PV_VCPUS).contains(&c.max_vcpus) {
+        return Err(refuse!(xen, no, "max_vcpus {} is not within 1 to {}", c.max_vcpus, MAX_PV_VCPUS));
+    }
+    if c.vmtrace_size != 0 {
+        return Err(refuse!(xen, no, "vmtrace_size {}: traces are not served", c.vmtrace_size));
+    }
+    if c.cpupool_id != 0 {
+        return Err(refuse!(xen, no, "there is no cpupool {}", c.cpupool_id));
+    }
     let version = c.grant_opts & XEN_DOMCTL_GRANT_VERSION_MASK;
-    let ok = flags_ok
-        && arch_ok
-        && c.iommu_opts == 0
-        && (1..=MAX_PV_VCPUS).contains(&c.max_vcpus)
-        && c.vmtrace_size == 0
-        && c.cpupool_id == 0
-        && c.grant_opts & !XEN_DOMCTL_GRANT_VERSION_MASK == 0
-        && (1..=MAX_GRANT_VERSION).contains(&version);
-    if ok { Ok(()) } else { Err(Errno::EINVAL) }
+    if c.grant_opts & !XEN_DOMCTL_GRANT_VERSION_MASK != 0 || !(1..=MAX_GRANT_VERSION).contains(&version) {
+        return Err(refuse!(xen, no, "grant_opts {:x}: versions up to {}", c.grant_opts, MAX_GRANT_VERSION));
+    }
+    Ok(())
 }
 
-/// A size a tool gave: negative is the default. EINVAL outside `least..=most`.
-fn size(given: i32, least: u32, most: u32) -> Result<u32, Errno> {
+/// A size in frames that a tool gave: negative is the default. EINVAL outside `least..=most`.
+fn size<M: Machine>(xen: &Xen<M>, given: i32, least: u32, most: u32) -> Result<u32, Errno> {
     match u32::try_from(given) {
         Err(_) => Ok(most),
-        Ok(n) if (least..=most).contains(&n) => Ok(n),
-        Ok(_) => Err(Errno::EINVAL),
+        Ok(n) if n < least => Err(refuse!(xen, Errno::EINVAL, "{} frames, at least {} are needed", n, least)),
+        Ok(n) if n > most => Err(refuse!(xen, Errno::EINVAL, "{} frames, at most {} can be", n, most)),
+        Ok(n) => Ok(n),
     }
 }
 
 pub(super) fn create<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
-    let c = decode(call)?;
-    check(&c)?;
-    let max_grant_frames = size(c.max_grant_frames, 1, MAX_GRANT_FRAMES)?;
-    let max_maptrack_frames = size(c.max_maptrack_frames, 0, MAX_MAPTRACK_FRAMES)?;
-    let wanted = DomId(call.header.domain);
-    let id = match wanted {
+    let xen = cx.xen;
+    let c = decode(xen, call)?;
+    check(xen, &c)?;
+    let max_grant_frames = size(xen, c.max_grant_frames, 1, MAX_GRANT_FRAMES)
+        .map_err(|e| refuse!(xen, e, "max_grant_frames"))?;
+    let max_maptrack_frames = size(xen, c.max_maptrack_frames, 0, MAX_MAPTRACK_FRAMES)
+        .map_err(|e| refuse!(xen, e, "max_maptrack_frames"))?;
+    let id = match DomId(call.header.domain) {
+        id if id.is_real() && id != DomId::DOM0 => {
+            if xen.domains.get(id).is_some() {
+                return Err(refuse!(xen, Errno::EINVAL, "domain {} is there already", id.0));
+            }
+            id
+        }
         // Any number.
-        DomId::DOM0 => cx.xen.domains.free_id().ok_or(Errno::ENOMEM)?,
-        id if !id.is_real() => cx.xen.domains.free_id().ok_or(Errno::ENOMEM)?,
-        id if cx.xen.domains.get(id).is_some() => return Err(Errno::EINVAL),
-        id => id,
+        _ => {
+            let none = || refuse!(xen, Errno::ENOMEM, "every number of a domain is in use");
+            xen.domains.free_id().ok_or_else(none)?
+        }
     };
     let n = NewDomain {
         id,
@@ -84,17 +130,21 @@ pub(super) fn create<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         max_maptrack_frames,
         grant_version_max: c.grant_opts & XEN_DOMCTL_GRANT_VERSION_MASK,
     };
-    let dom = lifecycle::create_domain(cx.xen, &n, cx.xen.host.policies.pv_default.clone())?;
+    let dom = lifecycle::create_domain(xen, &n, xen.host.policies.pv_default.clone())?;
     *dom.arch_config.lock() = c.arch;
-    call.put_domain(&cx.xen.m, id)?;
+    call.put_domain(&xen.m, id)?;
     DONE
 }
 
 pub(super) fn max_vcpus<M: Machine>(cx: &mut Cx<'_, M>, dom: &Arc<Domain>, call: &Call) -> OpResult {
     let m: DomctlMaxVcpus = call.get();
     not_self(cx, dom)?;
-    if m.max != dom.max_vcpus || !dom.is_alive() {
-        return Err(Errno::EINVAL);
+    if m.max != dom.max_vcpus {
+        let said = dom.max_vcpus;
+        return Err(refuse!(cx.xen, Errno::EINVAL, "{} vCPUs, but createdomain said {}", m.max, said));
+    }
+    if !dom.is_alive() {
+        return Err(refuse!(cx.xen, Errno::EINVAL, "the domain is being destroyed"));
     }
     lifecycle::create_vcpus(cx.xen, dom)?;
     DONE

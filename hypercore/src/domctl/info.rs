@@ -5,6 +5,7 @@ use crate::domain::{Domain, Dying};
 use crate::frame::CanRead;
 use crate::ids::DomId;
 use crate::machine::Machine;
+use crate::refusal::end_of_list;
 use crate::sched;
 use crate::vcpu::pause;
 use crate::xen::{Cx, Xen};
@@ -62,7 +63,7 @@ pub(super) fn getdomaininfo<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpRe
         Version::V15 => cx.xen.domains.at_or_above(id),
         Version::V17 => cx.xen.domains.get(id),
     };
-    let dom = found.ok_or(Errno::ESRCH)?;
+    let dom = found.ok_or_else(|| end_of_list(cx.xen, Errno::ESRCH))?;
     call.put(&cx.xen.m, &describe(cx.xen, &dom))?;
     call.put_domain(&cx.xen.m, dom.id)?;
     DONE
@@ -70,7 +71,7 @@ pub(super) fn getdomaininfo<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpRe
 
 pub(super) fn getvcpuinfo<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let mut info: DomctlGetvcpuinfo = call.get();
-    let v = vcpu_of(dom, info.vcpu)?;
+    let v = vcpu_of(cx, dom, info.vcpu)?;
     let flags = v.pause_flags.load(Relaxed);
     info.online = (flags & pause::DOWN == 0).into();
     info.blocked = (flags & pause::BLOCKED != 0).into();

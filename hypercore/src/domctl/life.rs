@@ -5,6 +5,7 @@ use crate::cpumask::CpuMask;
 use crate::domain::Domain;
 use crate::ids::CpuId;
 use crate::machine::Machine;
+use crate::refuse;
 use crate::time::TscInfo;
 use crate::xen::Cx;
 use crate::{sched, time};
@@ -57,7 +58,7 @@ pub(super) fn set_tsc_info<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
     let t: DomctlTscInfo = call.get();
     not_self(cx, dom)?;
     if t.tsc_mode > TSC_MODE_NEVER_EMULATE {
-        return Err(Errno::EINVAL);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "there is no tsc_mode {}", t.tsc_mode));
     }
     *dom.time.tsc.lock() =
         TscInfo { mode: t.tsc_mode, elapsed_ns: t.elapsed_nsec, khz: t.gtsc_khz, incarnation: t.incarnation };
@@ -82,14 +83,16 @@ pub(super) fn get_tsc_info<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
 /// Of a PV vCPU's lines only the NMI is there: buttons are of translated guests (EINVAL), resets absent (ENOSYS).
 pub(super) fn send_trigger<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let t: DomctlSendtrigger = call.get();
-    let v = vcpu_of(dom, t.vcpu)?;
+    let v = vcpu_of(cx, dom, t.vcpu)?;
     match t.trigger {
         XEN_DOMCTL_SENDTRIGGER_NMI => {
             crate::calls::vcpu::send_nmi(cx.xen, &v);
             DONE
         }
-        XEN_DOMCTL_SENDTRIGGER_POWER | XEN_DOMCTL_SENDTRIGGER_SLEEP => Err(Errno::EINVAL),
-        _ => Err(Errno::ENOSYS),
+        XEN_DOMCTL_SENDTRIGGER_POWER | XEN_DOMCTL_SENDTRIGGER_SLEEP => {
+            Err(refuse!(cx.xen, Errno::EINVAL, "PV domains have no power or sleep button"))
+        }
+        n => Err(refuse!(cx.xen, Errno::ENOSYS, "trigger {} is not served", n)),
     }
 }
 
@@ -98,14 +101,16 @@ pub(super) fn send_trigger<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
 pub(super) fn scheduler_op<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let mut op: DomctlSchedulerOp = call.get();
     if op.sched_id != XEN_SCHEDULER_CREDIT2 {
-        return Err(Errno::EINVAL);
+        let (given, is) = (op.sched_id, XEN_SCHEDULER_CREDIT2);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "scheduler {}, but the one in use is {}", given, is));
     }
     match op.cmd {
         XEN_DOMCTL_SCHEDOP_PUTINFO => {
             let (p, _) = DomctlSchedCredit2::read_from_prefix(op.u.as_bytes()).map_err(|_| Errno::EINVAL)?;
             // Weight 0 leaves it as it is.
             let weight = if p.weight == 0 { sched::weight(dom) } else { u32::from(p.weight) };
-            sched::set_params(cx.xen, dom, weight, p.cap.into())?;
+            sched::set_params(cx.xen, dom, weight, p.cap.into())
+                .map_err(|e| refuse!(cx.xen, e, "weight {}, cap {}", weight, p.cap))?;
         }
         XEN_DOMCTL_SCHEDOP_GETINFO => {
             let weight = u16::try_from(sched::weight(dom)).unwrap_or(u16::MAX);
@@ -113,7 +118,7 @@ pub(super) fn scheduler_op<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
             let p = DomctlSchedCredit2 { weight, cap };
             op.u.as_mut_bytes()[..size_of_val(&p)].copy_from_slice(p.as_bytes());
         }
-        _ => return Err(Errno::EINVAL),
+        cmd => return Err(refuse!(cx.xen, Errno::EINVAL, "credit2 has no operation {} of this kind", cmd)),
     }
     call.put(&cx.xen.m, &op)?;
     DONE
@@ -122,11 +127,14 @@ pub(super) fn scheduler_op<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
 /// There is one node, and memory comes from it whatever is asked for. EINVAL: a set without it.
 pub(super) fn set_node_affinity<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
     let n: DomctlNodeaffinity = call.get();
-    if bitmap::read(&cx.xen.m, &n.nodemap)?.contains(CpuId(0)) { DONE } else { Err(Errno::EINVAL) }
+    if bitmap::read(cx.xen, &n.nodemap)?.contains(CpuId(0)) {
+        return DONE;
+    }
+    Err(refuse!(cx.xen, Errno::EINVAL, "the set of nodes lacks node 0, which is the only one"))
 }
 
 pub(super) fn get_node_affinity<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
     let n: DomctlNodeaffinity = call.get();
-    bitmap::write(&cx.xen.m, &n.nodemap, &CpuMask::first(1))?;
+    bitmap::write(cx.xen, &n.nodemap, &CpuMask::first(1))?;
     DONE
 }

@@ -24,8 +24,9 @@ use crate::guest;
 use crate::ids::DomId;
 use crate::lifecycle;
 use crate::machine::{GuestFault, Machine};
+use crate::refuse;
 use crate::vcpu::Vcpu;
-use crate::xen::{Cx, HcResult};
+use crate::xen::{Cx, HcResult, Xen};
 use abi::Errno;
 use abi::domctl::*;
 use abi::xen::HYPERVISOR_DOMCTL;
@@ -61,14 +62,25 @@ pub struct Call {
 }
 
 impl Call {
-    fn read<M: Machine>(m: &M, at: u64) -> Result<Self, Errno> {
-        let fault = |_: GuestFault| Errno::EFAULT;
+    fn read<M: Machine>(xen: &Xen<M>, at: u64) -> Result<Self, Errno> {
+        let fault = |_: GuestFault| refuse!(xen, Errno::EFAULT, "the argument at {:x} cannot be read", at);
         let mut bytes = [0; DOMCTL_SIZE];
-        guest::read_bytes(m, at, &mut bytes).map_err(fault)?;
+        guest::read_bytes(&xen.m, at, &mut bytes).map_err(fault)?;
         let (header, _) = DomctlHeader::read_from_prefix(&bytes).map_err(|_| Errno::EFAULT)?;
         let mut payload = [0; DOMCTL_PAYLOAD_SIZE];
         payload.copy_from_slice(&bytes[DOMCTL_PAYLOAD_OFFSET..]);
-        Ok(Self { at, header, version: Version::decode(header.interface_version)?, payload })
+        xen.refusals.begin(xen.m.cpu(), header.cmd);
+        let version = Version::decode(header.interface_version).map_err(|e| {
+            let words = header.interface_version;
+            refuse!(
+                xen,
+                e,
+                "interface version {:x} is not served, {:x} is",
+                words,
+                XEN_DOMCTL_INTERFACE_VERSION
+            )
+        })?;
+        Ok(Self { at, header, version, payload })
     }
 
     /// The command's structure.
@@ -102,10 +114,11 @@ const DONE: OpResult = Ok(Outcome::Done);
 
 /// `domctl` (public/domctl.h); EPERM for all but the privileged.
 pub fn domctl<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    cx.xen.refusals.begin(cx.xen.m.cpu(), 0);
     cx.must_be_privileged()?;
     // Tools must not see zombies for longer than there are any, however busy the CPUs are.
     lifecycle::reap(cx.xen);
-    let call = Call::read(&cx.xen.m, arg)?;
+    let call = Call::read(cx.xen, arg)?;
     match run(cx, &call)? {
         Outcome::Done => Ok(0),
         Outcome::Again => cx.restart(HYPERVISOR_DOMCTL, [arg, 0, 0, 0, 0, 0]),
@@ -119,7 +132,9 @@ fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         _ => {}
     }
     // Only numbers: DOMID_SELF is no domain here.
-    let dom = cx.xen.domains.get(DomId(call.header.domain)).ok_or(Errno::ESRCH)?;
+    let id = call.header.domain;
+    let none = || refuse!(cx.xen, Errno::ESRCH, "there is no domain {}", id);
+    let dom = cx.xen.domains.get(DomId(id)).ok_or_else(none)?;
     let lock = dom.clone();
     // Two tools at one domain take turns; waiting here would hold the CPU.
     let Some(_turn) = lock.domctl.try_lock() else { return Ok(Outcome::Again) };
@@ -163,20 +178,26 @@ fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         XEN_DOMCTL_IOMEM_PERMISSION => access::iomem(cx, &dom, call),
         XEN_DOMCTL_IOPORT_PERMISSION => access::ioport(cx, &dom, call),
         // Log-dirty mode and shadow tables are absent: there is nothing to turn off, on or to ask.
-        XEN_DOMCTL_SHADOW_OP => Err(Errno::EOPNOTSUPP),
-        _ => Err(Errno::ENOSYS),
+        XEN_DOMCTL_SHADOW_OP => {
+            Err(refuse!(cx.xen, Errno::EOPNOTSUPP, "shadow page tables are not built in"))
+        }
+        cmd => Err(refuse!(cx.xen, Errno::ENOSYS, "command {} is not served", cmd)),
     }
 }
 
 /// The vCPU `n` of `dom`. EINVAL: beyond its number. ESRCH: not made yet.
-fn vcpu_of(dom: &Domain, n: u32) -> Result<Arc<Vcpu>, Errno> {
+fn vcpu_of<M: Machine>(cx: &Cx<'_, M>, dom: &Domain, n: u32) -> Result<Arc<Vcpu>, Errno> {
     if n >= dom.max_vcpus {
-        return Err(Errno::EINVAL);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "vCPU {} of a domain of {}", n, dom.max_vcpus));
     }
-    dom.vcpu(crate::ids::VcpuId(n)).ok_or(Errno::ESRCH)
+    let none = || refuse!(cx.xen, Errno::ESRCH, "vCPU {} is not made yet: max_vcpus comes first", n);
+    dom.vcpu(crate::ids::VcpuId(n)).ok_or_else(none)
 }
 
 /// EINVAL if a domain asks it of itself.
 fn not_self<M: Machine>(cx: &Cx<'_, M>, dom: &Domain) -> Result<(), Errno> {
-    if dom.id == cx.dom.id { Err(Errno::EINVAL) } else { Ok(()) }
+    if dom.id != cx.dom.id {
+        return Ok(());
+    }
+    Err(refuse!(cx.xen, Errno::EINVAL, "a domain cannot do this to itself"))
 }

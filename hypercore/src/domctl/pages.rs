@@ -8,6 +8,7 @@ use crate::guest;
 use crate::ids::Mfn;
 use crate::machine::Machine;
 use crate::mm;
+use crate::refuse;
 use crate::xen::Cx;
 use abi::Errno;
 use abi::domctl::*;
@@ -26,7 +27,7 @@ pub(super) fn get_page_frame_info<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, 
     let fault = |_| Errno::EFAULT;
     let p: DomctlGetpageframeinfo3 = call.get();
     if p.num > MAX_INFO {
-        return Err(Errno::E2BIG);
+        return Err(refuse!(cx.xen, Errno::E2BIG, "{} frames, at most {} at once", p.num, MAX_INFO));
     }
     let m = &cx.xen.m;
     for i in 0..p.num {
@@ -51,11 +52,17 @@ fn kind(b: B) -> u32 {
 /// Fills a page of the guest with stubs for each hypercall. EACCES: not a writable frame of the domain.
 pub(super) fn hypercall_init<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let h: DomctlHypercallInit = call.get();
-    let frame = cx.xen.frames.get(Mfn(h.gmfn), dom.id).ok_or(Errno::EACCES)?;
+    let frame = cx
+        .xen
+        .frames
+        .get(Mfn(h.gmfn), dom.id)
+        .ok_or_else(|| refuse!(cx.xen, Errno::EACCES, "frame {:x} is not the domain's", h.gmfn))?;
     let page = match mm::types::get_writable(cx.xen, frame) {
         Ok(page) => page,
         Err(mm::Fail::Again) => return Ok(Outcome::Again),
-        Err(mm::Fail::Errno(_)) => return Err(Errno::EACCES),
+        Err(mm::Fail::Errno(_)) => {
+            return Err(refuse!(cx.xen, Errno::EACCES, "frame {:x} is a table: it is not written", h.gmfn));
+        }
     };
     cx.xen.m.write(&page, 0, &hypercall_page::contents());
     DONE
@@ -67,7 +74,7 @@ pub(super) fn set_address_size<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, cal
     not_self(cx, dom)?;
     match a.size {
         64 => DONE,
-        32 => Err(Errno::EOPNOTSUPP),
-        _ => Err(Errno::EINVAL),
+        32 => Err(refuse!(cx.xen, Errno::EOPNOTSUPP, "32-bit PV is not built in")),
+        size => Err(refuse!(cx.xen, Errno::EINVAL, "an address has 64 bits, not {}", size)),
     }
 }

@@ -6,7 +6,8 @@ use crate::guest;
 use crate::machine::Machine;
 use crate::policy::cpu_policy::{MAX_LEAVES, MAX_MSRS};
 use crate::policy::{CpuPolicy, system::Refused};
-use crate::xen::Cx;
+use crate::refuse;
+use crate::xen::{Cx, Xen};
 use abi::cpu_policy::{CpuidLeaf, MsrEntry};
 use abi::domctl::DomctlCpuPolicy;
 use abi::{Errno, GuestHandle};
@@ -17,19 +18,26 @@ use zerocopy::{FromBytes, IntoBytes};
 /// Writes a policy into a tool's two buffers, whose sizes become what was used; a null buffer only asks for the
 /// most there can be. ENOBUFS: too short.
 pub fn copy_out<M: Machine>(
-    m: &M,
+    xen: &Xen<M>,
     policy: &CpuPolicy,
     (leaves, nr_leaves): (GuestHandle, &mut u32),
     (msrs, nr_msrs): (GuestHandle, &mut u32),
 ) -> Result<(), Errno> {
-    let fault = |_| Errno::EFAULT;
+    let m = &xen.m;
+    let fault = |_| refuse!(xen, Errno::EFAULT, "the buffers cannot be written");
     if leaves.is_null() {
         *nr_leaves = MAX_LEAVES;
     } else {
         let all = policy.leaves()?;
         let room = core::mem::replace(nr_leaves, all.len() as u32);
         if room < *nr_leaves {
-            return Err(Errno::ENOBUFS);
+            return Err(refuse!(
+                xen,
+                Errno::ENOBUFS,
+                "room for {} CPUID leaves, there are {}",
+                room,
+                *nr_leaves
+            ));
         }
         guest::write_bytes(m, leaves.addr(), all.as_bytes()).map_err(fault)?;
     }
@@ -39,7 +47,7 @@ pub fn copy_out<M: Machine>(
         let all = policy.msrs();
         let room = core::mem::replace(nr_msrs, MAX_MSRS);
         if room < MAX_MSRS {
-            return Err(Errno::ENOBUFS);
+            return Err(refuse!(xen, Errno::ENOBUFS, "room for {} MSRs, there are {}", room, MAX_MSRS));
         }
         guest::write_bytes(m, msrs.addr(), all.as_bytes()).map_err(fault)?;
     }
@@ -51,23 +59,24 @@ pub(super) fn get<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> 
     // A copy: nothing is held while guest memory is touched.
     let policy = dom.policy.with(CpuPolicy::clone);
     let (leaves, msrs) = (p.leaves, p.msrs);
-    copy_out(&cx.xen.m, &policy, (leaves, &mut p.nr_leaves), (msrs, &mut p.nr_msrs))?;
+    copy_out(cx.xen, &policy, (leaves, &mut p.nr_leaves), (msrs, &mut p.nr_msrs))?;
     call.put(&cx.xen.m, &p)?;
     DONE
 }
 
 /// A tool's buffer of `n` elements. E2BIG beyond `most`.
 fn copy_in<M: Machine, T: FromBytes + IntoBytes + Clone>(
-    m: &M,
+    xen: &Xen<M>,
     from: GuestHandle,
     n: u32,
     most: u32,
 ) -> Result<Vec<T>, Errno> {
     if n > most {
-        return Err(Errno::E2BIG);
+        return Err(refuse!(xen, Errno::E2BIG, "{} entries, there can be {}", n, most));
     }
     let mut all = crate::fallible::filled(n as usize, T::new_zeroed)?;
-    guest::read_bytes(m, from.addr(), all.as_mut_slice().as_mut_bytes()).map_err(|_| Errno::EFAULT)?;
+    let fault = |_| refuse!(xen, Errno::EFAULT, "the buffer at {:x} cannot be read", from.addr());
+    guest::read_bytes(&xen.m, from.addr(), all.as_mut_slice().as_mut_bytes()).map_err(fault)?;
     Ok(all)
 }
 
@@ -76,11 +85,11 @@ pub(super) fn set<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> 
     let mut p: DomctlCpuPolicy = call.get();
     not_self(cx, dom)?;
     if dom.has_run.load(Acquire) {
-        return Err(Errno::EEXIST);
+        return Err(refuse!(cx.xen, Errno::EEXIST, "the domain has run already"));
     }
     (p.err_leaf, p.err_subleaf, p.err_msr) = (u32::MAX, u32::MAX, u32::MAX);
-    let leaves: Vec<CpuidLeaf> = copy_in(&cx.xen.m, p.leaves, p.nr_leaves, MAX_LEAVES)?;
-    let msrs: Vec<MsrEntry> = copy_in(&cx.xen.m, p.msrs, p.nr_msrs, MAX_MSRS)?;
+    let leaves: Vec<CpuidLeaf> = copy_in(cx.xen, p.leaves, p.nr_leaves, MAX_LEAVES)?;
+    let msrs: Vec<MsrEntry> = copy_in(cx.xen, p.msrs, p.nr_msrs, MAX_MSRS)?;
     let policies = &cx.xen.host.policies;
     match dom.policy.with(|now| policies.update(now, &leaves, &msrs)) {
         Ok(new) => {
@@ -88,12 +97,25 @@ pub(super) fn set<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> 
             DONE
         }
         Err(refused) => {
-            match refused {
-                Refused::Leaf(l) => (p.err_leaf, p.err_subleaf) = (l.leaf, l.subleaf),
-                Refused::Msr(msr) => p.err_msr = msr.0,
-            }
+            let (e, xen) = (Errno::EINVAL, cx.xen);
+            let e = match refused {
+                Refused::Leaf(l) => {
+                    (p.err_leaf, p.err_subleaf) = (l.leaf, l.subleaf);
+                    refuse!(
+                        xen,
+                        e,
+                        "CPUID leaf {:x}, subleaf {:x}: no PV domain can have that",
+                        l.leaf,
+                        l.subleaf
+                    )
+                }
+                Refused::Msr(msr) => {
+                    p.err_msr = msr.0;
+                    refuse!(xen, e, "MSR {:x}: no PV domain can have that", msr.0)
+                }
+            };
             call.put(&cx.xen.m, &p)?;
-            Err(Errno::EINVAL)
+            Err(e)
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::domain::Domain;
 use crate::fallible::filled;
 use crate::guest;
 use crate::machine::Machine;
+use crate::refuse;
 use crate::vcpu::{FpuArea, VcpuPrivate};
 use crate::xen::Cx;
 use abi::Errno;
@@ -38,7 +39,7 @@ fn ext_size<M: Machine>(cx: &Cx<'_, M>) -> usize {
 /// Size 0 asks for the size and the components.
 pub(super) fn get_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let mut e: DomctlVcpuextstate = call.get();
-    let v = vcpu_of(dom, e.vcpu)?;
+    let v = vcpu_of(cx, dom, e.vcpu)?;
     not_self(cx, dom)?;
     let (size, mask) = (ext_size(cx), cx.xen.host.xcr0_mask);
     if e.size == 0 && e.xfeature_mask == 0 {
@@ -47,7 +48,7 @@ pub(super) fn get_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call)
         return DONE;
     }
     if e.size != size as u64 || e.xfeature_mask != mask {
-        return Err(Errno::EINVAL);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "{} bytes, the state has {}", e.size, size));
     }
     let mut bytes = filled(size, || 0u8)?;
     with_paused(cx, &v, |p| {
@@ -62,12 +63,13 @@ pub(super) fn get_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call)
 /// EINVAL: an image the processor would refuse, or states the domain cannot have.
 pub(super) fn set_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let e: DomctlVcpuextstate = call.get();
-    let v = vcpu_of(dom, e.vcpu)?;
+    let v = vcpu_of(cx, dom, e.vcpu)?;
     not_self(cx, dom)?;
-    let size = usize::try_from(e.size).map_err(|_| Errno::EINVAL)?;
-    if size < HEAD || size > ext_size(cx) {
-        return Err(Errno::EINVAL);
-    }
+    let most = ext_size(cx);
+    let size = match usize::try_from(e.size) {
+        Ok(size) if (HEAD..=most).contains(&size) => size,
+        _ => return Err(refuse!(cx.xen, Errno::EINVAL, "{} bytes, at most {} can be", e.size, most)),
+    };
     let mut bytes = filled(size, || 0u8)?;
     guest::read_bytes(&cx.xen.m, e.buffer.addr(), &mut bytes).map_err(|_| Errno::EFAULT)?;
     let (xcr0, ever) = (word(&bytes, 0), word(&bytes, 8));
@@ -75,7 +77,7 @@ pub(super) fn set_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call)
     // x87 is always on, AVX needs SSE.
     let sound = xcr0 & 1 != 0 && xcr0 & 6 != 4;
     if !sound || xcr0 & !ever != 0 || ever & !may != 0 {
-        return Err(Errno::EINVAL);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "xcr0 {:x} where the domain may have {:x}", xcr0, may));
     }
     let image = &mut bytes[HEAD..];
     if !image.is_empty() {
@@ -84,12 +86,13 @@ pub(super) fn set_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call)
             && word(image, XSTATE_BV) & !ever == 0
             && image[XSTATE_BV + 8..HEADER_END].iter().all(|&b| b == 0);
         if !header_ok {
-            return Err(Errno::EINVAL);
+            return Err(refuse!(cx.xen, Errno::EINVAL, "the XSAVE header is not one the processor takes"));
         }
         let mut mxcsr = [0; 4];
         mxcsr.copy_from_slice(&image[MXCSR..MXCSR + 4]);
-        if u32::from_le_bytes(mxcsr) & !MXCSR_MASK != 0 {
-            return Err(Errno::EINVAL);
+        let mxcsr = u32::from_le_bytes(mxcsr);
+        if mxcsr & !MXCSR_MASK != 0 {
+            return Err(refuse!(cx.xen, Errno::EINVAL, "MXCSR {:x} has bits beyond {:x}", mxcsr, MXCSR_MASK));
         }
     }
     with_paused(cx, &v, |p| {
@@ -102,7 +105,7 @@ pub(super) fn set_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call)
 /// A null list asks how many there can be. ENOBUFS: more than there is room for.
 pub(super) fn get_msrs<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let mut l: DomctlVcpuMsrs = call.get();
-    let v = vcpu_of(dom, l.vcpu)?;
+    let v = vcpu_of(cx, dom, l.vcpu)?;
     not_self(cx, dom)?;
     if l.msrs.is_null() {
         l.msr_count = MSRS;
@@ -111,7 +114,7 @@ pub(super) fn get_msrs<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call
         // What is 0 need not be carried.
         let used = u32::from(value != 0);
         if l.msr_count < used {
-            return Err(Errno::ENOBUFS);
+            return Err(refuse!(cx.xen, Errno::ENOBUFS, "room for {} MSRs, there are {}", l.msr_count, used));
         }
         if used != 0 {
             let msr = DomctlVcpuMsr { index: MSR_TSC_AUX, reserved: 0, value };
@@ -126,17 +129,23 @@ pub(super) fn get_msrs<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call
 /// EINVAL: an MSR that is none of these, or a value it cannot have; those before it are set.
 pub(super) fn set_msrs<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let l: DomctlVcpuMsrs = call.get();
-    let v = vcpu_of(dom, l.vcpu)?;
+    let v = vcpu_of(cx, dom, l.vcpu)?;
     not_self(cx, dom)?;
     if l.msr_count > MSRS {
-        return Err(Errno::EINVAL);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "{} MSRs, at most {} can be", l.msr_count, MSRS));
     }
     for i in 0..l.msr_count {
         let msr: DomctlVcpuMsr =
             guest::read_at(&cx.xen.m, l.msrs.addr(), i.into()).map_err(|_| Errno::EFAULT)?;
         let valid = msr.reserved == 0 && msr.index == MSR_TSC_AUX && msr.value <= u32::MAX.into();
         if !valid {
-            return Err(Errno::EINVAL);
+            return Err(refuse!(
+                cx.xen,
+                Errno::EINVAL,
+                "MSR {:x} cannot be set to {:x}",
+                msr.index,
+                msr.value
+            ));
         }
         with_paused(cx, &v, |p| p.tsc_aux = msr.value)?;
     }

@@ -5,6 +5,7 @@ use crate::domain::Domain;
 use crate::guest;
 use crate::machine::Machine;
 use crate::mm::Fail;
+use crate::refuse;
 use crate::sched;
 use crate::time;
 use crate::traps::{Callback, context};
@@ -31,40 +32,40 @@ pub(super) fn with_paused<M: Machine, R>(
 /// EINVAL: neither kind asked for, or no online CPU would remain.
 pub(super) fn set_affinity<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let a: DomctlVcpuaffinity = call.get();
-    let v = vcpu_of(dom, a.vcpu)?;
+    let v = vcpu_of(cx, dom, a.vcpu)?;
     let (hard, soft) = (a.flags & XEN_VCPUAFFINITY_HARD != 0, a.flags & XEN_VCPUAFFINITY_SOFT != 0);
     if !hard && !soft {
-        return Err(Errno::EINVAL);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "flags {:x} ask for neither affinity", a.flags));
     }
-    let m = &cx.xen.m;
-    let new_hard = if hard { Some(bitmap::read(m, &a.cpumap_hard)?) } else { None };
-    let new_soft = if soft { Some(bitmap::read(m, &a.cpumap_soft)?) } else { None };
-    sched::set_affinity(cx.xen, &v, new_hard, new_soft)?;
+    let new_hard = if hard { Some(bitmap::read(cx.xen, &a.cpumap_hard)?) } else { None };
+    let new_soft = if soft { Some(bitmap::read(cx.xen, &a.cpumap_soft)?) } else { None };
+    sched::set_affinity(cx.xen, &v, new_hard, new_soft)
+        .map_err(|e| refuse!(cx.xen, e, "vCPU {} would be left without a CPU that is online", a.vcpu))?;
     // What is in force from now on.
     let (now_hard, now_soft) = sched::affinity(cx.xen, &v);
     let online = cx.xen.host.online;
     if hard {
-        bitmap::write(m, &a.cpumap_hard, &now_hard.and(&online))?;
+        bitmap::write(cx.xen, &a.cpumap_hard, &now_hard.and(&online))?;
     }
     if soft {
-        bitmap::write(m, &a.cpumap_soft, &now_soft.and(&now_hard).and(&online))?;
+        bitmap::write(cx.xen, &a.cpumap_soft, &now_soft.and(&now_hard).and(&online))?;
     }
     DONE
 }
 
 pub(super) fn get_affinity<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let a: DomctlVcpuaffinity = call.get();
-    let v = vcpu_of(dom, a.vcpu)?;
+    let v = vcpu_of(cx, dom, a.vcpu)?;
     let (hard, soft) = (a.flags & XEN_VCPUAFFINITY_HARD != 0, a.flags & XEN_VCPUAFFINITY_SOFT != 0);
     if !hard && !soft {
-        return Err(Errno::EINVAL);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "flags {:x} ask for neither affinity", a.flags));
     }
     let (now_hard, now_soft) = sched::affinity(cx.xen, &v);
     if hard {
-        bitmap::write(&cx.xen.m, &a.cpumap_hard, &now_hard)?;
+        bitmap::write(cx.xen, &a.cpumap_hard, &now_hard)?;
     }
     if soft {
-        bitmap::write(&cx.xen.m, &a.cpumap_soft, &now_soft)?;
+        bitmap::write(cx.xen, &a.cpumap_soft, &now_soft)?;
     }
     DONE
 }
@@ -73,17 +74,19 @@ pub(super) fn get_affinity<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
 pub(super) fn set_context<M: Machine>(cx: &mut Cx<'_, M>, dom: &Arc<Domain>, call: &Call) -> OpResult {
     let c: DomctlVcpucontext = call.get();
     not_self(cx, dom)?;
-    let v = vcpu_of(dom, c.vcpu)?;
+    let v = vcpu_of(cx, dom, c.vcpu)?;
     if c.ctxt.is_null() {
-        return Err(Errno::EOPNOTSUPP);
+        return Err(refuse!(cx.xen, Errno::EOPNOTSUPP, "a null context: resets are not served"));
     }
     let ctx = match context::GuestContext::read(&cx.xen.m, c.ctxt.addr()) {
         Ok(ctx) => ctx,
-        Err(Stop::Errno(e)) => return Err(e),
+        Err(Stop::Errno(e)) => {
+            return Err(refuse!(cx.xen, e, "the context at {:x} cannot be read", c.ctxt.addr()));
+        }
         Err(Stop::Continue) => return Ok(Outcome::Again),
     };
     if !dom.is_alive() {
-        return Err(Errno::EINVAL);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "the domain is being destroyed"));
     }
     sched::pause_domain_sync(cx.xen, dom);
     let set = context::set(cx.xen, dom, &v, &ctx);
@@ -95,7 +98,7 @@ pub(super) fn set_context<M: Machine>(cx: &mut Cx<'_, M>, dom: &Arc<Domain>, cal
             DONE
         }
         Err(Fail::Again) => Ok(Outcome::Again),
-        Err(Fail::Errno(e)) => Err(e),
+        Err(Fail::Errno(e)) => Err(refuse!(cx.xen, e, "the context of vCPU {}", c.vcpu)),
     }
 }
 
@@ -103,9 +106,9 @@ pub(super) fn set_context<M: Machine>(cx: &mut Cx<'_, M>, dom: &Arc<Domain>, cal
 pub(super) fn get_context<M: Machine>(cx: &mut Cx<'_, M>, dom: &Arc<Domain>, call: &Call) -> OpResult {
     let c: DomctlVcpucontext = call.get();
     not_self(cx, dom)?;
-    let v = vcpu_of(dom, c.vcpu)?;
+    let v = vcpu_of(cx, dom, c.vcpu)?;
     if !v.initialised.load(Acquire) {
-        return Err(Errno::ENODATA);
+        return Err(refuse!(cx.xen, Errno::ENODATA, "vCPU {} was never given a context", c.vcpu));
     }
     sched::vcpu_pause_sync(cx.xen, &v);
     let got = context::get(cx.xen, dom, &v);
@@ -121,7 +124,7 @@ fn callback(c: &Callback) -> (u64, u8) {
 /// Compatibility-mode system call callbacks; machine-check banks read as 0.
 pub(super) fn get_ext_context<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let mut e: DomctlExtVcpucontext = call.get();
-    let v = vcpu_of(dom, e.vcpu)?;
+    let v = vcpu_of(cx, dom, e.vcpu)?;
     not_self(cx, dom)?;
     let (syscall32, sysenter) = with_paused(cx, &v, |p| (p.traps.syscall32, p.traps.sysenter))?;
     e = DomctlExtVcpucontext {
@@ -139,15 +142,22 @@ pub(super) fn get_ext_context<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call
 /// EINVAL: too short, or an address that is not canonical.
 pub(super) fn set_ext_context<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let e: DomctlExtVcpucontext = call.get();
-    let v = vcpu_of(dom, e.vcpu)?;
+    let v = vcpu_of(cx, dom, e.vcpu)?;
     not_self(cx, dom)?;
     let callbacks_end = core::mem::offset_of!(DomctlExtVcpucontext, sysenter_disables_events) + 1;
     let canonical = |va: u64| guest::range_ok(va, 1);
-    if (e.size as usize) < callbacks_end
-        || !canonical(e.syscall32_callback_eip)
-        || !canonical(e.sysenter_callback_eip)
-    {
-        return Err(Errno::EINVAL);
+    if (e.size as usize) < callbacks_end {
+        return Err(refuse!(
+            cx.xen,
+            Errno::EINVAL,
+            "{} bytes, at least {} are needed",
+            e.size,
+            callbacks_end
+        ));
+    }
+    if !canonical(e.syscall32_callback_eip) || !canonical(e.sysenter_callback_eip) {
+        let (a, b) = (e.syscall32_callback_eip, e.sysenter_callback_eip);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "callbacks {:x}, {:x}: not the guest's addresses", a, b));
     }
     with_paused(cx, &v, |p| {
         let make = |address, mask: u8| Callback { address, mask_events: mask != 0 };

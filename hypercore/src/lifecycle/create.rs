@@ -5,6 +5,7 @@ use crate::frame::HvFrame;
 use crate::ids::{CpuId, VcpuId};
 use crate::machine::Machine;
 use crate::policy::{CpuPolicy, DomainPolicy};
+use crate::refuse;
 use crate::sched;
 use crate::vcpu::{Vcpu, VcpuPrivate};
 use crate::xen::Xen;
@@ -17,8 +18,10 @@ const SLACK: usize = 64 << 10;
 
 /// ENOMEM unless the heap has room for a `T` and what comes with it. `Box` and `Arc` cannot refuse; creation asks
 /// first.
-fn room_for<T>() -> Result<(), Errno> {
-    Vec::<u8>::new().try_reserve_exact(size_of::<T>() + SLACK).map_err(|_| Errno::ENOMEM)
+fn room_for<T, M: Machine>(xen: &Xen<M>) -> Result<(), Errno> {
+    let bytes = size_of::<T>() + SLACK;
+    let none = |_| refuse!(xen, Errno::ENOMEM, "the hypervisor's heap has no room for {} bytes", bytes);
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(none)
 }
 
 /// A domain without vCPUs or memory, paused by the controller, in the list of domains.
@@ -28,8 +31,9 @@ pub fn create_domain<M: Machine>(
     n: &NewDomain,
     policy: CpuPolicy,
 ) -> Result<Arc<Domain>, Errno> {
-    room_for::<Domain>()?;
-    let shared_info = HvFrame::alloc(&xen.m, xen.frames, n.id).ok_or(Errno::ENOMEM)?;
+    room_for::<Domain, M>(xen)?;
+    let shared_info = HvFrame::alloc(&xen.m, xen.frames, n.id)
+        .ok_or_else(|| refuse!(xen, Errno::ENOMEM, "no frame is free for shared_info"))?;
     let dom = Domain::new(n, shared_info, DomainPolicy::new(policy))?;
     xen.domains.insert(dom.clone())?;
     Ok(dom)
@@ -47,8 +51,8 @@ pub fn create_vcpu<M: Machine>(
     if dom.vcpu(id).is_some() {
         return Err(Errno::EEXIST);
     }
-    room_for::<Vcpu>()?;
-    room_for::<VcpuPrivate>()?;
+    room_for::<Vcpu, M>(xen)?;
+    room_for::<VcpuPrivate, M>(xen)?;
     let v = Vcpu::new(dom, id)?;
     // Where it starts; the scheduler moves it.
     v.set_processor(CpuId(id.0 % xen.host.nr_cpus.max(1)));

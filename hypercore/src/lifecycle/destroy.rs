@@ -41,7 +41,7 @@ fn begin<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>) {
     dom.set_dying(Dying::Dying);
     dom.memory.settle();
     // Cannot fail: it takes back.
-    let _ = memory::assign::set_claim(xen.frames, dom, 0);
+    let _ = memory::assign::set_claim(xen, dom, 0);
     dom.for_each_vcpu(|v| time::stop_all(xen, v));
     io::irq::teardown(xen, dom);
 }

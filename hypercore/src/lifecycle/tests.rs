@@ -39,7 +39,7 @@ fn every_frame_returns_when_a_domain_ends() {
     for round in 0..20 {
         let dom = make(w.xen, 3);
         dom.memory.set_max_pages(900);
-        crate::memory::assign::set_claim(w.xen.frames, &dom, 900).unwrap();
+        crate::memory::assign::set_claim(w.xen, &dom, 900).unwrap();
         for order in [0, 3, 9, 0, 5] {
             assign_pages(w.xen, &dom, order, u64::MAX, 0).unwrap();
         }

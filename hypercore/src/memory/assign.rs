@@ -11,6 +11,7 @@ use crate::frame::{FrameRef, FrameTable};
 use crate::guest;
 use crate::ids::Mfn;
 use crate::machine::Machine;
+use crate::refuse;
 use crate::xen::{Cx, HcResult, Xen};
 use abi::Errno;
 use abi::memory::MemoryReservation;
@@ -51,7 +52,7 @@ pub(super) fn try_assign_pages<M: Machine>(
     flags: u32,
 ) -> Result<Option<Mfn>, Errno> {
     let pages = 1u64 << order;
-    let got = take(xen.frames, dom, order, limit)?;
+    let got = take(xen, dom, order, limit)?;
     let clean = if flags & UNSCRUBBED == 0 {
         make_clean(xen, got.mfn, pages, &mut 0)
     } else {
@@ -64,7 +65,7 @@ pub(super) fn try_assign_pages<M: Machine>(
     if !dom.is_alive() {
         drop(holdings);
         xen.frames.alloc.free_range(got.mfn, pages, flags & UNSCRUBBED != 0);
-        return Err(Errno::EINVAL);
+        return Err(refuse!(xen, Errno::EINVAL, "the domain is being destroyed"));
     }
     if !clean {
         // A claim that ended meanwhile comes back with what was taken of it, until the domain ends.
@@ -111,15 +112,18 @@ pub(crate) fn adopt(
 
 /// Takes a block for `dom` from the allocator, within what it may have and off its claim. The frames are
 /// counted as pending.
-fn take(frames: &'static FrameTable, dom: &Domain, order: u32, limit: u64) -> Result<Claimed, Errno> {
+fn take<M: Machine>(xen: &Xen<M>, dom: &Domain, order: u32, limit: u64) -> Result<Claimed, Errno> {
+    let frames = xen.frames;
     let pages = 1u64 << order;
     let mut holdings = dom.memory.holdings.lock();
     let has = u64::from(frames.owned(dom.id)) + holdings.pending;
-    if has + pages > u64::from(dom.memory.max_pages()) {
-        return Err(Errno::E2BIG);
+    let most = dom.memory.max_pages();
+    if has + pages > most.into() {
+        return Err(refuse!(xen, Errno::E2BIG, "the domain has {} pages and may have {}", has, most));
     }
     let claim = dom.memory.claim.load(Relaxed);
-    let got = frames.alloc.alloc_claimed(order, limit, claim).ok_or(Errno::ENOMEM)?;
+    let none = || refuse!(xen, Errno::ENOMEM, "no block of order {} is free below frame {:x}", order, limit);
+    let got = frames.alloc.alloc_claimed(order, limit, claim).ok_or_else(none)?;
     let first = got.mfn.0 >> REGION_ORDER;
     let last = (got.mfn.0 + pages - 1) >> REGION_ORDER;
     for region in first..=last {
@@ -182,17 +186,18 @@ pub fn scrub_some<M: Machine>(xen: &'static Xen<M>) -> bool {
 pub(super) fn claim_pages<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     let r: MemoryReservation = guest::read(&cx.xen.m, arg)?;
     if !r.extent_start.is_null() || r.extent_order != 0 || r.mem_flags != 0 {
-        return Err(Errno::EINVAL.into());
+        return Err(refuse!(cx.xen, Errno::EINVAL, "a claim has neither extents nor flags").into());
     }
     let dom = cx.domain(r.domid)?;
     cx.must_be_privileged()?;
-    set_claim(cx.xen.frames, &dom, r.nr_extents)?;
+    set_claim(cx.xen, &dom, r.nr_extents)?;
     Ok(0)
 }
 
 /// Sets the claim so that the domain can grow to `pages`. EINVAL: not more than it has, more than it may have,
 /// or it has a claim. ENOMEM: so much is not there.
-pub fn set_claim(frames: &'static FrameTable, dom: &Domain, pages: u64) -> Result<(), Errno> {
+pub fn set_claim<M: Machine>(xen: &Xen<M>, dom: &Domain, pages: u64) -> Result<(), Errno> {
+    let frames = xen.frames;
     let holdings = dom.memory.holdings.lock();
     let claim = dom.memory.claim.load(Relaxed);
     if pages == 0 {
@@ -201,11 +206,22 @@ pub fn set_claim(frames: &'static FrameTable, dom: &Domain, pages: u64) -> Resul
         return Ok(());
     }
     let has = u64::from(frames.owned(dom.id)) + holdings.pending;
-    if claim != 0 || !dom.is_alive() || pages <= has || pages > u64::from(dom.memory.max_pages()) {
-        return Err(Errno::EINVAL);
+    let most = dom.memory.max_pages();
+    if claim != 0 {
+        return Err(refuse!(xen, Errno::EINVAL, "there is a claim of {} pages already", claim));
+    }
+    if !dom.is_alive() {
+        return Err(refuse!(xen, Errno::EINVAL, "the domain is being destroyed"));
+    }
+    if pages <= has {
+        return Err(refuse!(xen, Errno::EINVAL, "{} pages claimed, it has {}", pages, has));
+    }
+    if pages > most.into() {
+        return Err(refuse!(xen, Errno::EINVAL, "{} pages claimed, it may have {}", pages, most));
     }
     if !frames.alloc.claim(pages - has) {
-        return Err(Errno::ENOMEM);
+        let free = frames.alloc.free_pages().saturating_sub(frames.alloc.outstanding());
+        return Err(refuse!(xen, Errno::ENOMEM, "{} more pages claimed, {} are free", pages - has, free));
     }
     dom.memory.claim.store(pages - has, Relaxed);
     Ok(())

@@ -10,6 +10,7 @@ use crate::frame::FrameRef;
 use crate::guest;
 use crate::ids::Mfn;
 use crate::machine::Machine;
+use crate::refuse;
 use crate::xen::{Cx, HcResult, Stop, Xen};
 use abi::Errno;
 use abi::memory::{MemoryExchange, MemoryReservation};
@@ -20,22 +21,37 @@ use alloc::vec::Vec;
 pub(super) fn exchange<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     let mut ex: MemoryExchange = guest::read(&cx.xen.m, arg)?;
     let (i, o) = (ex.in_, ex.out);
+    let xen = cx.xen;
     if ex.nr_exchanged > i.nr_extents || i.nr_extents > MAX_EXTENTS || o.nr_extents > MAX_EXTENTS {
-        return Err(Errno::EINVAL.into());
+        let (n, m) = (i.nr_extents, o.nr_extents);
+        return Err(
+            refuse!(xen, Errno::EINVAL, "{} extents for {}: too many, or more done than that", n, m).into()
+        );
     }
-    if i.extent_order > max_order(cx) || o.extent_order > max_order(cx) {
-        return Err(Errno::EPERM.into());
+    let (order, most) = (i.extent_order.max(o.extent_order), max_order(cx));
+    if order > most {
+        return Err(refuse!(
+            xen,
+            Errno::EPERM,
+            "extents of order {}, the caller may ask for {}",
+            order,
+            most
+        )
+        .into());
     }
     if i.nr_extents << i.extent_order != o.nr_extents << o.extent_order || i.domid != o.domid {
-        return Err(Errno::EINVAL.into());
+        return Err(
+            refuse!(xen, Errno::EINVAL, "what goes is not as much as what comes, or another's").into()
+        );
     }
-    let limit = frame_limit(o.mem_flags)?;
+    let limit = frame_limit(xen, o.mem_flags)?;
     let dom = cx.domain_for_control(i.domid)?;
     let chunk_order = i.extent_order.max(o.extent_order);
     let step = 1u64 << (chunk_order - i.extent_order);
     // Chunks are whole: a continuation starts at one, and so must a first call.
     if !ex.nr_exchanged.is_multiple_of(step) {
-        return Err(Errno::EINVAL.into());
+        let done = ex.nr_exchanged;
+        return Err(refuse!(xen, Errno::EINVAL, "nr_exchanged {} is within a chunk of {}", done, step).into());
     }
     let mut result = Ok(0);
     let begun = ex.nr_exchanged;
@@ -47,6 +63,7 @@ pub(super) fn exchange<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
             Ok(true) => ex.nr_exchanged += step,
             Ok(false) => return again(cx, arg, &ex),
             Err(e) => {
+                let e = refuse!(xen, e, "extent {} of {}", ex.nr_exchanged, i.nr_extents);
                 result = Err(Stop::Errno(e));
                 break;
             }
@@ -113,7 +130,10 @@ fn chunk<M: Machine>(
     let mut fresh = Fresh { xen, blocks, order: o.extent_order };
     let mut scrubbed = 0;
     for _ in 0..outs {
-        let mfn = take_uncounted(xen.frames, o.extent_order, limit).ok_or(Errno::ENOMEM)?;
+        let order = o.extent_order;
+        let none =
+            || refuse!(xen, Errno::ENOMEM, "no block of order {} is free below frame {:x}", order, limit);
+        let mfn = take_uncounted(xen.frames, order, limit).ok_or_else(none)?;
         fresh.blocks.push(mfn);
         if !make_clean(xen, mfn, 1 << o.extent_order, &mut scrubbed) {
             return Ok(false);
@@ -133,7 +153,8 @@ fn chunk<M: Machine>(
             Some(f) => old.push(f),
             None => {
                 old.into_iter().for_each(|f| xen.frames.put_back(f, dom.id));
-                return Err(Errno::EINVAL);
+                let e = Errno::EINVAL;
+                return Err(refuse!(xen, e, "frame {:x} is not the domain's, or is still in use", mfn.0));
             }
         }
     }

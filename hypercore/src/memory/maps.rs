@@ -3,6 +3,7 @@
 use crate::domain::Domain;
 use crate::guest;
 use crate::machine::Machine;
+use crate::refuse;
 use crate::xen::{Cx, HcResult, Xen};
 use abi::Errno;
 use abi::arch_x86::{ArchSharedInfo, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START};
@@ -26,7 +27,8 @@ pub(super) fn maximum_gpfn<M: Machine>(xen: &Xen<M>, dom: &Domain) -> u64 {
 pub(super) fn memory_map<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     let mut map: MemoryMap = guest::read(&cx.xen.m, arg)?;
     let entries = cx.dom.memory.map.lock();
-    let entries = entries.as_deref().ok_or(Errno::ENOSYS)?;
+    let none = || refuse!(cx.xen, Errno::ENOSYS, "no map was set for the domain");
+    let entries = entries.as_deref().ok_or_else(none)?;
     let shown = &entries[..entries.len().min(map.nr_entries as usize)];
     guest::write_bytes(&cx.xen.m, map.buffer.addr(), zerocopy::IntoBytes::as_bytes(shown))?;
     map.nr_entries = shown.len() as u32;
@@ -38,7 +40,8 @@ pub(super) fn memory_map<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
 pub(super) fn set_memory_map<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     let f: ForeignMemoryMap = guest::read(&cx.xen.m, arg)?;
     if f.map.nr_entries > MAX_MAP {
-        return Err(Errno::EINVAL.into());
+        let n = f.map.nr_entries;
+        return Err(refuse!(cx.xen, Errno::EINVAL, "{} entries, a map has at most {}", n, MAX_MAP).into());
     }
     let dom = cx.domain_for_control(f.domid)?;
     let n = f.map.nr_entries as usize;
@@ -55,7 +58,8 @@ pub(super) fn machine_memory_map<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> Hc
     let mut map: MemoryMap = guest::read(&cx.xen.m, arg)?;
     let e820 = &cx.xen.host.e820;
     if (map.nr_entries as usize) < e820.len() {
-        return Err(Errno::EINVAL.into());
+        let (n, all) = (map.nr_entries, e820.len());
+        return Err(refuse!(cx.xen, Errno::EINVAL, "room for {} entries, there are {}", n, all).into());
     }
     for (i, &(addr, size, type_)) in (0..).zip(e820) {
         guest::write_at(&cx.xen.m, map.buffer.addr(), i, &E820Entry { addr, size, type_ })?;
@@ -99,7 +103,7 @@ pub(super) fn physmap<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     // Each of the three structures begins with the domain.
     let d: MemoryDomain = guest::read(&cx.xen.m, arg)?;
     cx.domain_for_control(d.domid)?;
-    Err(Errno::EACCES.into())
+    Err(refuse!(cx.xen, Errno::EACCES, "a PV domain's physmap is its own").into())
 }
 
 /// `XENMEM_reserved_device_memory_map`: regions that devices behind an IOMMU must see unmapped; without one there
@@ -107,7 +111,7 @@ pub(super) fn physmap<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
 pub(super) fn reserved_device_memory<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     let mut map: ReservedDeviceMemoryMap = guest::read(&cx.xen.m, arg)?;
     if map.flags & !XENMEM_RDM_ALL != 0 {
-        return Err(Errno::EINVAL.into());
+        return Err(refuse!(cx.xen, Errno::EINVAL, "flags {:x} are not known", map.flags).into());
     }
     map.nr_entries = 0;
     guest::write(&cx.xen.m, arg, &map)?;

@@ -19,8 +19,9 @@ use crate::fallible::TryVec;
 use crate::guest;
 use crate::ids::Mfn;
 use crate::machine::Machine;
+use crate::refuse;
 use crate::sync::Mutex;
-use crate::xen::{Cx, HcResult};
+use crate::xen::{Cx, HcResult, Xen};
 use abi::Errno;
 use abi::memory::*;
 use alloc::vec::Vec;
@@ -135,10 +136,10 @@ fn max_order<M: Machine>(cx: &Cx<'_, M>) -> u32 {
 }
 
 /// Frame bound that `XENMEMF_address_bits` of `mem_flags` asks for. EINVAL: less than a frame.
-fn frame_limit(mem_flags: u32) -> Result<u64, Errno> {
+fn frame_limit<M: Machine>(xen: &Xen<M>, mem_flags: u32) -> Result<u64, Errno> {
     match xenmemf_get_address_bits(mem_flags) {
         0 => Ok(u64::MAX),
-        bits if bits <= 12 => Err(Errno::EINVAL),
+        bits if bits <= 12 => Err(refuse!(xen, Errno::EINVAL, "no frame has an address of {} bits", bits)),
         bits => Ok(1u64.checked_shl(bits - 12).unwrap_or(u64::MAX)),
     }
 }
@@ -147,13 +148,17 @@ fn frame_limit(mem_flags: u32) -> Result<u64, Errno> {
 pub fn memory_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u64, arg: u64) -> HcResult {
     let start = cmd >> EXTENT_SHIFT;
     let op = (cmd & CMD_MASK) as u32;
+    cx.xen.refusals.begin(cx.xen.m.cpu(), op);
     match op {
         XENMEM_INCREASE_RESERVATION | XENMEM_DECREASE_RESERVATION | XENMEM_POPULATE_PHYSMAP => {
             return reservation::change(cx, op, start, arg);
         }
         XENMEM_ACQUIRE_RESOURCE => return resource::acquire(cx, start, arg),
         // These do not continue, so there is nothing to start from.
-        _ if start != 0 => return Err(Errno::EINVAL.into()),
+        _ if start != 0 => {
+            let e = Errno::EINVAL;
+            return Err(refuse!(cx.xen, e, "this has no extents, so none to start from ({})", start).into());
+        }
         _ => {}
     }
     match op {
@@ -181,10 +186,10 @@ pub fn memory_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u64, arg: u64) -> HcResult
         XENMEM_GET_VNUMAINFO => {
             let info: VnumaTopologyInfo = guest::read(&cx.xen.m, arg)?;
             cx.domain_for_control(info.domid)?;
-            Err(Errno::EOPNOTSUPP.into())
+            Err(refuse!(cx.xen, Errno::EOPNOTSUPP, "virtual NUMA is not served").into())
         }
         // No frame is ever shared by deduplication.
         XENMEM_GET_SHARING_FREED_PAGES | XENMEM_GET_SHARING_SHARED_PAGES => Ok(0),
-        _ => Err(Errno::ENOSYS.into()),
+        op => Err(refuse!(cx.xen, Errno::ENOSYS, "operation {} is not served", op).into()),
     }
 }

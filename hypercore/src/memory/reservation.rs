@@ -7,6 +7,8 @@ use crate::domain::Domain;
 use crate::guest;
 use crate::ids::Mfn;
 use crate::machine::Machine;
+use crate::refusal;
+use crate::refuse;
 use crate::xen::{Cx, HcResult, Xen};
 use abi::Errno;
 use abi::memory::*;
@@ -19,21 +21,40 @@ pub(super) const INVALID_M2P: u64 = u64::MAX;
 /// The three calls. `start`: the first extent to do. A call that cannot begin answers `start`, as the header says:
 /// so many extents are done.
 pub(super) fn change<M: Machine>(cx: &mut Cx<'_, M>, op: u32, start: u64, arg: u64) -> HcResult {
-    let Ok(r) = guest::read::<_, MemoryReservation>(&cx.xen.m, arg) else { return Ok(start) };
-    if r.nr_extents > MAX_EXTENTS || start >= r.nr_extents {
+    let xen = cx.xen;
+    let Ok(r) = guest::read::<_, MemoryReservation>(&xen.m, arg) else {
+        return stop(cx, start, refuse!(xen, Errno::EFAULT, "the argument at {:x} cannot be read", arg));
+    };
+    if start == r.nr_extents {
         return Ok(start);
     }
-    let Ok(dom) = cx.domain(r.domid) else { return Ok(start) };
+    if r.nr_extents > MAX_EXTENTS || start > r.nr_extents {
+        let n = r.nr_extents;
+        return stop(cx, start, refuse!(xen, Errno::EINVAL, "{} extents, at most {} can be", n, MAX_EXTENTS));
+    }
+    let dom = match cx.domain(r.domid) {
+        Ok(dom) => dom,
+        Err(e) => return stop(cx, start, e),
+    };
     if dom.id != cx.dom.id {
         cx.must_be_privileged()?;
     }
-    if r.extent_order > max_order(cx) {
-        return Ok(start);
+    let most = max_order(cx);
+    if r.extent_order > most {
+        let order = r.extent_order;
+        return stop(
+            cx,
+            start,
+            refuse!(xen, Errno::EPERM, "order {}, the caller may ask for {}", order, most),
+        );
     }
-    let Ok(limit) = frame_limit(r.mem_flags) else { return Ok(start) };
-    // Only a translated guest can be populated on demand.
+    let limit = match frame_limit(xen, r.mem_flags) {
+        Ok(limit) => limit,
+        Err(e) => return stop(cx, start, e),
+    };
     if op == XENMEM_POPULATE_PHYSMAP && r.mem_flags & XENMEMF_POPULATE_ON_DEMAND != 0 {
-        return Ok(start);
+        let e = refuse!(xen, Errno::EINVAL, "only a translated domain can be populated on demand");
+        return stop(cx, start, e);
     }
     let mut done = start;
     while done < r.nr_extents {
@@ -52,10 +73,24 @@ pub(super) fn change<M: Machine>(cx: &mut Cx<'_, M>, op: u32, start: u64, arg: u
                 let cmd = u64::from(op) & CMD_MASK | done << EXTENT_SHIFT;
                 return cx.restart(HYPERVISOR_MEMORY_OP, [cmd, arg, 0, 0, 0, 0]);
             }
-            Err(_) => break,
+            Err(e) => {
+                let e = refuse!(xen, e, "extent {} of {}", done, r.nr_extents);
+                return stop(cx, done, e);
+            }
         }
     }
     Ok(done)
+}
+
+/// Answers how many extents are done, and keeps why the next is not.
+fn stop<M: Machine>(cx: &Cx<'_, M>, done: u64, e: Errno) -> HcResult {
+    refusal::keep(cx.xen, cx.dom, cx.vcpu, HYPERVISOR_MEMORY_OP, -e.0);
+    Ok(done)
+}
+
+/// The list of extents cannot be read or written.
+fn fault<M: Machine>(xen: &Xen<M>, r: &MemoryReservation) -> Errno {
+    refuse!(xen, Errno::EFAULT, "the list of extents at {:x} cannot be accessed", r.extent_start.addr())
 }
 
 /// One extent; false: others want the CPU, the extent is still to do. The same of [`populate`].
@@ -71,7 +106,7 @@ fn increase<M: Machine>(
         xen.m.set_m2p(Mfn(mfn.0 + j), INVALID_M2P);
     }
     if !r.extent_start.is_null() {
-        guest::write_at(&xen.m, r.extent_start.addr(), i, &mfn.0).map_err(|_| Errno::EFAULT)?;
+        guest::write_at(&xen.m, r.extent_start.addr(), i, &mfn.0).map_err(|_| fault(xen, r))?;
     }
     Ok(true)
 }
@@ -84,12 +119,12 @@ fn populate<M: Machine>(
     limit: u64,
 ) -> Result<bool, Errno> {
     let list = r.extent_start.addr();
-    let gpfn: u64 = guest::read_at(&xen.m, list, i).map_err(|_| Errno::EFAULT)?;
+    let gpfn: u64 = guest::read_at(&xen.m, list, i).map_err(|_| fault(xen, r))?;
     let Some(mfn) = try_assign_pages(xen, dom, r.extent_order, limit, 0)? else { return Ok(false) };
     for j in 0..1 << r.extent_order {
         xen.m.set_m2p(Mfn(mfn.0 + j), gpfn.wrapping_add(j));
     }
-    guest::write_at(&xen.m, list, i, &mfn.0).map_err(|_| Errno::EFAULT)?;
+    guest::write_at(&xen.m, list, i, &mfn.0).map_err(|_| fault(xen, r))?;
     Ok(true)
 }
 
@@ -99,7 +134,7 @@ fn decrease<M: Machine>(
     r: &MemoryReservation,
     i: u64,
 ) -> Result<(), Errno> {
-    let first: u64 = guest::read_at(&xen.m, r.extent_start.addr(), i).map_err(|_| Errno::EFAULT)?;
+    let first: u64 = guest::read_at(&xen.m, r.extent_start.addr(), i).map_err(|_| fault(xen, r))?;
     for j in 0..1 << r.extent_order {
         release_page(xen, dom, Mfn(first.wrapping_add(j)))?;
     }
@@ -109,7 +144,9 @@ fn decrease<M: Machine>(
 /// Takes one frame back from its domain; it is free once nobody maps or pins it any more. EINVAL: not its own, or
 /// given back before.
 pub(crate) fn release_page<M: Machine>(xen: &'static Xen<M>, dom: &Domain, mfn: Mfn) -> Result<(), Errno> {
-    let held = xen.frames.unassign(mfn, dom.id).ok_or(Errno::EINVAL)?;
+    let none =
+        || refuse!(xen, Errno::EINVAL, "frame {:x} is not the domain's, or was given back before", mfn.0);
+    let held = xen.frames.unassign(mfn, dom.id).ok_or_else(none)?;
     xen.m.set_m2p(mfn, INVALID_M2P);
     drop(held);
     Ok(())

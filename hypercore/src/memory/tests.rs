@@ -330,7 +330,7 @@ fn a_large_dirty_extent_is_scrubbed_in_pieces() {
         }
         xen.frames.alloc.free_range(block, 2048, true);
         if claimed > 0 {
-            super::assign::set_claim(xen.frames, &b.domu.dom, claimed).unwrap();
+            super::assign::set_claim(xen, &b.domu.dom, claimed).unwrap();
         }
         xen.m.preempt_every.store(1, core::sync::atomic::Ordering::SeqCst);
         let (arg, list) = b.reservation(&[0x800], 11, 5);

@@ -3,6 +3,7 @@
 use super::{Call, OpResult};
 use crate::guest;
 use crate::machine::Machine;
+use crate::refuse;
 use crate::xen::Cx;
 use abi::Errno;
 use abi::sysctl::*;
@@ -40,7 +41,7 @@ pub(super) fn read<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
 pub(super) fn debug_keys<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
     let d: SysctlDebugKeys = call.get();
     if d.nr_keys > MAX_KEYS {
-        return Err(Errno::E2BIG);
+        return Err(refuse!(cx.xen, Errno::E2BIG, "{} keys, at most {} at once", d.nr_keys, MAX_KEYS));
     }
     for i in 0..d.nr_keys {
         let key: u8 = guest::read_at(&cx.xen.m, d.keys.addr(), i.into()).map_err(|_| Errno::EFAULT)?;

@@ -4,6 +4,7 @@ use super::{Call, OpResult};
 use crate::guest;
 use crate::ids::CpuId;
 use crate::machine::Machine;
+use crate::refuse;
 use crate::xen::{Cx, Xen};
 use abi::Errno;
 use abi::physdev::PhysdevPciDevice;
@@ -103,10 +104,10 @@ pub(super) fn numainfo<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult 
 pub(super) fn pcitopoinfo<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
     let p: SysctlPcitopoinfo = call.get();
     if p.devs.is_null() || p.nodes.is_null() {
-        return Err(Errno::EINVAL);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "devs or nodes is a null pointer"));
     }
     if p.num_devs > MAX_DEVICES {
-        return Err(Errno::E2BIG);
+        return Err(refuse!(cx.xen, Errno::E2BIG, "{} devices, at most {} at once", p.num_devs, MAX_DEVICES));
     }
     for i in 0..u64::from(p.num_devs) {
         let _: PhysdevPciDevice = guest::read_at(&cx.xen.m, p.devs.addr(), i).map_err(fault)?;

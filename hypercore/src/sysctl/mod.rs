@@ -15,7 +15,8 @@ mod tests;
 use crate::guest;
 use crate::lifecycle;
 use crate::machine::Machine;
-use crate::xen::{Cx, HcResult};
+use crate::refuse;
+use crate::xen::{Cx, HcResult, Xen};
 use abi::Errno;
 use abi::sysctl::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -28,12 +29,16 @@ pub struct Call {
 }
 
 impl Call {
-    fn read<M: Machine>(m: &M, at: u64) -> Result<Self, Errno> {
+    fn read<M: Machine>(xen: &Xen<M>, at: u64) -> Result<Self, Errno> {
         let mut bytes = [0; SYSCTL_SIZE];
-        guest::read_bytes(m, at, &mut bytes).map_err(|_| Errno::EFAULT)?;
+        let fault = |_| refuse!(xen, Errno::EFAULT, "the argument at {:x} cannot be read", at);
+        guest::read_bytes(&xen.m, at, &mut bytes).map_err(fault)?;
         let (header, _) = SysctlHeader::read_from_prefix(&bytes).map_err(|_| Errno::EFAULT)?;
-        if header.interface_version != XEN_SYSCTL_INTERFACE_VERSION {
-            return Err(Errno::EACCES);
+        xen.refusals.begin(xen.m.cpu(), header.cmd);
+        let (given, served) = (header.interface_version, XEN_SYSCTL_INTERFACE_VERSION);
+        if given != served {
+            let e = Errno::EACCES;
+            return Err(refuse!(xen, e, "interface version {:x} is not served, {:x} is", given, served));
         }
         let mut payload = [0; SYSCTL_PAYLOAD_SIZE];
         payload.copy_from_slice(&bytes[SYSCTL_PAYLOAD_OFFSET..]);
@@ -58,9 +63,10 @@ pub type OpResult = Result<(), Errno>;
 
 /// `sysctl` (public/sysctl.h); EPERM for all but the privileged, EACCES for another interface version.
 pub fn sysctl<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
+    cx.xen.refusals.begin(cx.xen.m.cpu(), 0);
     cx.must_be_privileged()?;
     lifecycle::reap(cx.xen);
-    let call = Call::read(&cx.xen.m, arg)?;
+    let call = Call::read(cx.xen, arg)?;
     run(cx, &call)?;
     Ok(0)
 }
@@ -82,11 +88,16 @@ fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         XEN_SYSCTL_GET_CPU_POLICY => policy::get_policy(cx, call),
         XEN_SYSCTL_GET_CPU_FEATURESET => policy::get_featureset(cx, call),
         XEN_SYSCTL_GET_CPU_LEVELLING_CAPS => policy::levelling_caps(cx, call),
-        // Processors' power states are not driven, nor caches partitioned or watched.
-        XEN_SYSCTL_GET_PMSTAT | XEN_SYSCTL_PM_OP => Err(Errno::ENODEV),
-        XEN_SYSCTL_PSR_CMT_OP | XEN_SYSCTL_PSR_ALLOC => Err(Errno::ENODEV),
-        XEN_SYSCTL_CPU_HOTPLUG | XEN_SYSCTL_COVERAGE_OP => Err(Errno::EOPNOTSUPP),
+        XEN_SYSCTL_GET_PMSTAT | XEN_SYSCTL_PM_OP => {
+            Err(refuse!(cx.xen, Errno::ENODEV, "processors' power states are not driven"))
+        }
+        XEN_SYSCTL_PSR_CMT_OP | XEN_SYSCTL_PSR_ALLOC => {
+            Err(refuse!(cx.xen, Errno::ENODEV, "caches are neither partitioned nor watched"))
+        }
+        XEN_SYSCTL_CPU_HOTPLUG | XEN_SYSCTL_COVERAGE_OP => {
+            Err(refuse!(cx.xen, Errno::EOPNOTSUPP, "not built in"))
+        }
         // tbuf_op, perfc_op, page_offline_op, lockprof_op, livepatch_op: built without.
-        _ => Err(Errno::ENOSYS),
+        cmd => Err(refuse!(cx.xen, Errno::ENOSYS, "command {} is not served", cmd)),
     }
 }

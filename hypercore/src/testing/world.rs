@@ -69,6 +69,7 @@ impl World {
             irqs: Default::default(),
             read_only: Default::default(),
             host,
+            refusals: crate::refusal::Refusals::new(cpus as usize),
         }));
         Self { xen }
     }

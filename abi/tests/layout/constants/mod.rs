@@ -67,6 +67,11 @@ pub const ABSENT_FROM_HEADERS: &[&str] = &[
     "xen::MMU_UPDATE_PREEMPTED",
     "xen_mca::MC_SIZE",
     "xen_mca::MC_PAYLOAD_OFFSET",
+    "xenolith::HYPERVISOR_XENOLITH_OP",
+    "xenolith::XENOLITH_WHY",
+    "xenolith::XENOLITH_WHY_THIS_VCPU",
+    "xenolith::XENOLITH_WHY_LINKS",
+    "xenolith::XENOLITH_WHY_TEXT",
 ];
 
 pub fn all(program: &mut Program) {
