@@ -48,8 +48,12 @@ pub fn timer() {
     guest::this().timer_fired.set(true);
 }
 
-/// An NMI that does not stop this CPU: the watchdog's, or the chipset's.
+/// An NMI that does not stop this CPU: a debug key's, the watchdog's, or the chipset's.
 pub fn nmi(frame: &Frame) {
+    crate::percpu::this().shared().nmis.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+    if crate::snapshot::take(frame) {
+        return;
+    }
     let ticks = crate::watchdog::tick(frame);
     guest::nmi::arrived(frame, ticks);
 }
@@ -72,6 +76,11 @@ pub fn describe_current(line: &mut dyn FnMut(Arguments)) {
         Some((dom, vcpu)) => line(format_args!("Current domain: d{dom}v{vcpu}")),
         None => line(format_args!("Current domain: none (idle)")),
     }
+}
+
+/// Domain and PIRQ that interrupt `irq` goes to.
+pub fn irq_owner(irq: u32) -> Option<(u16, u32)> {
+    guest::XEN.get()?.irqs.owner(Irq(irq)).map(|(dom, pirq)| (dom.0, pirq))
 }
 
 /// Debug keys beside the platform's own.

@@ -222,6 +222,25 @@ pub fn eoi(irq: u32) {
     }
 }
 
+/// Lines for the debug key `i`: each interrupt that is set up; `owner` says whose it is.
+pub fn dump(mut line: impl FnMut(core::fmt::Arguments), owner: impl Fn(u32) -> Option<(u16, u32)>) {
+    for n in 0..nr_irqs() {
+        let Some(irq) = get(n) else { continue };
+        let kind = match (irq.msi, irq.level) {
+            (true, _) => "PCI-MSI",
+            (false, true) => "IO-APIC-level",
+            (false, false) => "IO-APIC-edge",
+        };
+        let masked = if irq.masked { "masked" } else { "" };
+        let head = format_args!("   IRQ:{n:4} vec:{:02x} CPU{} {kind:14}", irq.vector, irq.cpu);
+        match owner(n) {
+            Some((domain, pirq)) => line(format_args!("{head} d{domain}:{pirq:3} {masked}")),
+            None if console::is_console_irq(n) => line(format_args!("{head} console {masked}")),
+            None => line(format_args!("{head} nobody {masked}")),
+        }
+    }
+}
+
 /// Serves a device's vector.
 pub fn dispatch(vector: u8) {
     let irq = BY_VECTOR[usize::from(vector)].load(Ordering::Acquire);

@@ -21,6 +21,7 @@ mod panic;
 mod percpu;
 mod power;
 mod smp;
+mod snapshot;
 #[allow(clippy::disallowed_methods, reason = "at boot, where there is nobody to refuse")]
 mod start;
 mod symbols;

@@ -60,6 +60,8 @@ pub struct Shared {
     pub apic_id: AtomicU32,
     /// It is halted in idle (or about to halt): work for it needs an interrupt.
     pub idle: AtomicBool,
+    /// NMIs that came.
+    pub nmis: AtomicU32,
     /// What the watchdog has seen of it.
     pub watch: Watch,
 }
@@ -102,6 +104,7 @@ impl PerCpu {
                 online: AtomicBool::new(false),
                 apic_id: AtomicU32::new(apic_id),
                 idle: AtomicBool::new(false),
+                nmis: AtomicU32::new(0),
                 watch: Watch::new(),
             },
         }

@@ -12,6 +12,7 @@
 pub mod cap;
 #[cfg(test)]
 mod clockwork;
+pub mod dump;
 pub mod op;
 pub mod parking;
 pub mod runq;

@@ -45,8 +45,8 @@ pub type Slot = usize;
 #[derive(Debug)]
 pub struct Entity<T> {
     pub payload: T,
-    weight: u32,
-    vtime: u64,
+    pub(super) weight: u32,
+    pub(super) vtime: u64,
     pub(super) runnable: bool,
     pub(super) queued: bool,
     /// The CPU whose current entity it is.
@@ -86,7 +86,7 @@ impl<T> Entity<T> {
 pub(super) struct Cpu {
     pub(super) current: Option<Slot>,
     /// When `current` was dispatched, and up to when its vtime is charged.
-    since: u64,
+    pub(super) since: u64,
     charged: u64,
     until: u64,
     /// Told to come here and has not yet; for whom, if an entity stands in the queue for it.
@@ -110,7 +110,7 @@ pub struct Decision {
 pub struct RunQueue<T> {
     pub(super) slots: Vec<Option<Entity<T>>>,
     /// Ready entities by ascending vtime. Its capacity is at least the number of slots.
-    queue: Vec<Slot>,
+    pub(super) queue: Vec<Slot>,
     pub(super) cpus: Vec<Cpu>,
     pub(super) caps: Vec<Option<Cap>>,
     /// Never decreases.

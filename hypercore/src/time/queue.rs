@@ -8,6 +8,7 @@ use crate::vcpu::Vcpu;
 use abi::Errno;
 use alloc::sync::Weak;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// What fires.
 #[derive(Clone, Debug)]
@@ -29,6 +30,26 @@ impl TimerKey {
 
     pub fn watchdog(dom: DomId, index: usize) -> Self {
         Self(u64::from(dom.0) << 48 | 1 << 40 | index as u64)
+    }
+}
+
+impl fmt::Display for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, vcpu) = match self {
+            Timer::SingleShot(v) => ("single-shot timer", v),
+            Timer::Periodic(v) => ("periodic timer", v),
+            Timer::Poll(v) => ("end of a poll", v),
+            Timer::Watchdog(d) => {
+                return match d.upgrade() {
+                    Some(d) => write!(f, "watchdog of {}", d.id),
+                    None => f.write_str("watchdog of a domain that is gone"),
+                };
+            }
+        };
+        match vcpu.upgrade() {
+            Some(v) => write!(f, "{what} of {v:?}"),
+            None => write!(f, "{what} of a vCPU that is gone"),
+        }
     }
 }
 
@@ -72,6 +93,17 @@ impl Timers {
         q.pop_if(|e| e.deadline <= now).map(|e| (e.deadline, e.timer))
     }
 
+    /// Lines for the debug key `a`: the timers of each CPU, the next one first.
+    pub fn dump(&self, now: u64, mut line: impl FnMut(fmt::Arguments<'_>)) {
+        for (cpu, queue) in self.queues.iter().enumerate() {
+            line(format_args!("CPU{cpu:02}:"));
+            for e in queue.lock().iter().rev() {
+                let us = (i128::from(e.deadline) - i128::from(now)) / 1000;
+                line(format_args!("  in {us:12} us: {}", e.timer));
+            }
+        }
+    }
+
     /// The earliest deadline of `cpu`; `u64::MAX` if it has no timer.
     pub fn first(&self, cpu: CpuId) -> u64 {
         self.queues[cpu.0 as usize].lock().last().map_or(u64::MAX, |e| e.deadline)
@@ -91,6 +123,11 @@ mod tests {
             t.insert(c, d, key(i), Timer::Watchdog(Weak::new())).unwrap();
         }
         assert_eq!(t.first(c), 10);
+        let mut lines = Vec::new();
+        t.dump(20_000, |l| lines.push(std::string::ToString::to_string(&l)));
+        assert_eq!(lines[0], "CPU00:");
+        assert_eq!(lines[1].trim(), "in          -19 us: watchdog of a domain that is gone");
+        assert_eq!(lines.len(), 4);
         t.remove(c, key(2));
         assert!(t.pop_due(c, 9).is_none());
         assert_eq!(t.pop_due(c, 100).map(|e| e.0), Some(10));

@@ -156,3 +156,34 @@ pub fn read_register(base: u64, register: u32) -> Option<u32> {
     let unit = all.units.iter().find(|u| u64::from(u.info.addr) == base)?;
     (register < TABLE + 2 * unit.pins).then(|| unit.read(register))
 }
+
+/// Lines for the debug key `z`: every unit, and each of its pins that has a vector.
+pub fn dump(mut line: impl FnMut(core::fmt::Arguments)) {
+    let all = ALL.lock();
+    for unit in &all.units {
+        let version = unit.read(VERSION) & 0xff;
+        line(format_args!(
+            "IO APIC #{} at {:08x}: version {version:#x}, GSIs {}..{}",
+            unit.info.id,
+            unit.info.addr,
+            unit.info.gsi_base,
+            unit.info.gsi_base + unit.pins
+        ));
+        for pin in 0..unit.pins {
+            let (low, high) = (unit.read(TABLE + 2 * pin), unit.read(TABLE + 2 * pin + 1));
+            if low & 0x7ff == 0 {
+                continue;
+            }
+            line(format_args!(
+                " {pin:3}: vec={:02x} delivery={} {} {} {} {} dest_id={:02x}",
+                low & 0xff,
+                low >> 8 & 7,
+                if low & LEVEL != 0 { "level" } else { "edge" },
+                if low & ACTIVE_LOW != 0 { "low" } else { "high" },
+                if low & 1 << 14 != 0 { "irr" } else { "-" },
+                if low & MASKED != 0 { "masked" } else { "-" },
+                high >> 24
+            ));
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! Debug keys: what the hypervisor shows when asked from its console or by `xl debug-keys`.
 
-use crate::console::always;
+use crate::apic::ioapic;
+use crate::console::{always, read_ring, write_raw};
 use crate::cpu::instr;
-use crate::{hooks, mm, panic, percpu, power, time, watchdog};
+use crate::trap::Frame;
+use crate::{hooks, irq, mm, panic, percpu, power, snapshot, time, watchdog};
 
 /// A key, what it does in a few words, and the doing.
 pub struct Key {
@@ -19,7 +21,15 @@ const PLATFORM: &[Key] = &[
     Key { key: b'R', text: "reboot machine", act: power::reboot_now_key },
     Key { key: b't', text: "display multi-cpu clock info", act: clock },
     Key { key: b'C', text: "trigger a crashdump", act: crash },
+    Key { key: b'i', text: "dump interrupt bindings", act: interrupts },
+    Key { key: b'z', text: "dump IOAPIC info", act: ioapics },
+    Key { key: b'n', text: "NMI statistics", act: nmis },
+    Key { key: b'w', text: "synchronously dump console ring buffer (dmesg)", act: ring },
+    Key { key: b'*', text: "print all diagnostics", act: diagnostics },
 ];
+
+/// Keys that do more than show, or show it all again.
+const NOT_SHOWN: &[u8] = b"hRCAw*";
 
 fn all() -> impl Iterator<Item = &'static Key> {
     PLATFORM.iter().chain(hooks::DEBUG_KEYS)
@@ -43,7 +53,76 @@ fn help() {
     }
 }
 
+/// The registers of code that was interrupted.
+pub fn show(r: &Frame) {
+    always(format_args!("RIP:    {:04x}:[<{:016x}>]", r.cs, r.rip));
+    always(format_args!("RFLAGS: {:016x}   rsp: {:016x}   ss: {:04x}", r.rflags, r.rsp, r.ss));
+    always(format_args!("rax: {:016x}   rbx: {:016x}   rcx: {:016x}", r.rax, r.rbx, r.rcx));
+    always(format_args!("rdx: {:016x}   rsi: {:016x}   rdi: {:016x}", r.rdx, r.rsi, r.rdi));
+    always(format_args!("rbp: {:016x}   r8:  {:016x}   r9:  {:016x}", r.rbp, r.r8, r.r9));
+    always(format_args!("r10: {:016x}   r11: {:016x}   r12: {:016x}", r.r10, r.r11, r.r12));
+    always(format_args!("r13: {:016x}   r14: {:016x}   r15: {:016x}", r.r13, r.r14, r.r15));
+}
+
 fn registers() {
+    own_registers();
+    snapshot::others(|cpu, frame| match frame {
+        None => always(format_args!("*** CPU{cpu} does not answer ***")),
+        Some(r) if r.cs & 3 == 3 => {
+            always(format_args!("*** Dumping CPU{cpu} guest state: ***"));
+            show(r);
+        }
+        Some(r) => {
+            always(format_args!("*** Dumping CPU{cpu} host state: ***"));
+            show(r);
+            always(format_args!("Xen call trace:"));
+            trace(r.rip);
+        }
+    });
+}
+
+fn trace(at: u64) {
+    match crate::symbols::find(at) {
+        Some(s) => always(format_args!("   [<{at:016x}>] {}+{:#x}", s.name, at - s.address)),
+        None => always(format_args!("   [<{at:016x}>] ?")),
+    }
+}
+
+fn interrupts() {
+    always(format_args!("IRQ information:"));
+    irq::dump(always, hooks::irq_owner);
+}
+
+fn ioapics() {
+    ioapic::dump(always);
+}
+
+fn nmis() {
+    always(format_args!("CPU\tNMI"));
+    for cpu in 0..percpu::count() {
+        let count = percpu::shared(cpu).map_or(0, |s| s.nmis.load(core::sync::atomic::Ordering::Relaxed));
+        always(format_args!("{cpu:3}\t{count}"));
+    }
+}
+
+/// The ring once more, for somebody who was not there when it was written.
+fn ring() {
+    let mut show = |_, bytes: &[u8]| {
+        write_raw(bytes);
+        true
+    };
+    read_ring(false, 0, u32::MAX, &mut show);
+}
+
+/// All that only show something.
+fn diagnostics() {
+    for k in all().filter(|k| !NOT_SHOWN.contains(&k.key)) {
+        always(format_args!("[{}: {}]", char::from(k.key), k.text));
+        (k.act)();
+    }
+}
+
+fn own_registers() {
     let rbp: u64;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
@@ -51,10 +130,7 @@ fn registers() {
     always(format_args!("cr0: {:016x}   cr4: {:016x}", instr::read_cr0(), instr::read_cr4()));
     always(format_args!("cr3: {:016x}   cr2: {:016x}", instr::read_cr3(), instr::read_cr2()));
     always(format_args!("Xen call trace:"));
-    panic::backtrace(0, rbp, |at| match crate::symbols::find(at) {
-        Some(s) => always(format_args!("   [<{at:016x}>] {}+{:#x}", s.name, at - s.address)),
-        None => always(format_args!("   [<{at:016x}>] ?")),
-    });
+    panic::backtrace(0, rbp, trace);
 }
 
 fn memory() {

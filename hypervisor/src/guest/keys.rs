@@ -8,18 +8,25 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering::*};
 
 use hypercore::domain::Domain;
+use hypercore::ids::{CpuId, DomId};
 use hypercore::sched;
 
 use super::{XEN, xen};
 use crate::console::always;
-use crate::console::keys::Key;
+use crate::console::keys::{self, Key};
+use crate::snapshot;
 use crate::sync::Mutex;
 
 /// The keys.
 pub const KEYS: &[Key] = &[
+    Key { key: b'0', text: "dump Dom0 registers", act: dom0_registers },
     Key { key: b'A', text: "audit every frame's references", act: audit },
     Key { key: b'e', text: "dump evtchn info", act: events },
     Key { key: b'g', text: "print grant table usage", act: grants },
+    Key { key: b'M', text: "dump MSI state", act: messages },
+    Key { key: b'a', text: "dump timer queues", act: timers },
+    Key { key: b'r', text: "dump run queues", act: run_queues },
+    Key { key: b's', text: "dump softtsc stats", act: tsc_modes },
     Key { key: b'q', text: "dump domain (and guest debug) info", act: domains },
 ];
 
@@ -60,6 +67,78 @@ fn domains() {
                 ))
             });
         });
+    }
+}
+
+fn dom0_registers() {
+    let Some(dom0) = XEN.get().and_then(|x| x.domains.get(DomId::DOM0)) else { return };
+    always(format_args!("'0' pressed -> dumping Dom0's registers"));
+    dom0.for_each_vcpu(|v| {
+        let shown = v.with_private(|p| {
+            always(format_args!("*** Dumping Dom0 vcpu#{} state: ***", v.id.0));
+            keys::show(&p.regs);
+        });
+        if shown.is_none() {
+            always(format_args!("*** Dom0 vcpu#{} runs on CPU{}: ***", v.id.0, v.processor().0));
+        }
+    });
+    // Those that run are seen where they run.
+    snapshot::others(|cpu, frame| {
+        let name = XEN.get().and_then(|x| x.sched.current(CpuId(cpu)));
+        if let (Some(v), Some(r)) = (name, frame)
+            && v.domain().is_some_and(|d| d.id == DomId::DOM0)
+        {
+            let mode = if r.cs & 3 == 3 { "guest" } else { "host" };
+            always(format_args!("*** Dumping Dom0 vcpu#{} {mode} state: ***", v.id.0));
+            keys::show(r);
+        }
+    });
+}
+
+fn messages() {
+    always(format_args!("MSI information:"));
+    for d in all() {
+        let mut next = 0;
+        loop {
+            let found = {
+                let pirqs = d.io.pirqs.lock();
+                pirqs.next(next).and_then(|n| pirqs.get(n).map(|p| (n, p)))
+            };
+            let Some((n, p)) = found else { break };
+            next = n + 1;
+            if let Some(m) = p.msi {
+                let port = p.port.map_or(-1, |port| i64::from(port.0));
+                always(format_args!(
+                    "  {} pirq {n}: {:?} of {} entry {} port {port}",
+                    d.id, p.irq, m.bdf, m.entry
+                ));
+            }
+        }
+    }
+}
+
+fn timers() {
+    let Some(xen) = XEN.get() else { return };
+    let now = crate::time::now_ns();
+    always(format_args!("Dumping timer queues: NOW={now} ns"));
+    xen.timers.dump(now, always);
+}
+
+fn run_queues() {
+    if let Some(xen) = XEN.get() {
+        sched::dump::dump(&xen.sched, crate::time::now_ns(), always);
+    }
+}
+
+fn tsc_modes() {
+    let sound = if crate::time::tsc_is_sound() { "agree" } else { "do not agree" };
+    always(format_args!("TSCs of the CPUs {sound}"));
+    for d in all() {
+        let t = *d.time.tsc.lock();
+        always(format_args!(
+            "{}: mode={} kHz={} inc={} elapsed={} ns",
+            d.id, t.mode, t.khz, t.incarnation, t.elapsed_ns
+        ));
     }
 }
 
