@@ -91,16 +91,34 @@ fn shape(opcode: u16) -> Option<Shape> {
         0x6c..=0x6f | 0xf4 | 0xfa | 0xfb | 0xec..=0xef => (false, Imm::None),
         // IN, OUT with a port number
         0xe4..=0xe7 => (false, Imm::Byte),
-        // OR, AND, XOR r/m with r; XCHG; MOV
-        0x08 | 0x09 | 0x20 | 0x21 | 0x30 | 0x31 | 0x86..=0x89 => (true, Imm::None),
+        // ADD, OR, ADC, SBB, AND, SUB, XOR r/m with r; XCHG; MOV; NOT; INC, DEC
+        0x00
+        | 0x01
+        | 0x08
+        | 0x09
+        | 0x10
+        | 0x11
+        | 0x18
+        | 0x19
+        | 0x20
+        | 0x21
+        | 0x28
+        | 0x29
+        | 0x30
+        | 0x31
+        | 0x86..=0x89
+        | 0xfe
+        | 0xff => (true, Imm::None),
+        // Group 3: TEST has an immediate, NOT and NEG have not.
+        0xf6 | 0xf7 => (true, Imm::None),
         0x80 | 0x83 | 0xc6 => (true, Imm::Byte),
         0x81 | 0xc7 => (true, Imm::Full),
         // CLTS, INVD, WBINVD, WRMSR, RDTSC, RDMSR, RDPMC, CPUID
         0x106 | 0x108 | 0x109 | 0x130..=0x133 | 0x1a2 => (false, Imm::None),
         // group 7; MOV from and to CR and DR
         0x101 | 0x120..=0x123 => (true, Imm::None),
-        // BTS, CMPXCHG, BTR, BTC, MOVNTI
-        0x1ab | 0x1b0 | 0x1b1 | 0x1b3 | 0x1bb | 0x1c3 => (true, Imm::None),
+        // BTS, CMPXCHG, BTR, BTC, XADD, MOVNTI
+        0x1ab | 0x1b0 | 0x1b1 | 0x1b3 | 0x1bb | 0x1c0 | 0x1c1 | 0x1c3 => (true, Imm::None),
         // group 8
         0x1ba => (true, Imm::Byte),
         _ => return None,

@@ -154,7 +154,8 @@ fn plain(ops: &mut impl TableOps, va: u64, size: u8, value: u64, fault_va: u64) 
 /// Bytes of the operand.
 fn size(insn: &Insn) -> u8 {
     match insn.opcode {
-        0x08 | 0x20 | 0x30 | 0x80 | 0x86 | 0x88 | 0xc6 | 0x1b0 => 1,
+        0x00 | 0x08 | 0x10 | 0x18 | 0x20 | 0x28 | 0x30 | 0x80 | 0x86 | 0x88 | 0xc6 | 0xf6 | 0xfe | 0x1b0
+        | 0x1c0 => 1,
         _ => insn.operand_size,
     }
 }
@@ -206,6 +207,19 @@ fn execute(insn: &Insn, regs: &mut GuestRegs, fault_va: u64, ops: &mut impl Tabl
         (0x08 | 0x09, _) => logic(&mut flags, old | operand, size),
         (0x20 | 0x21, _) => logic(&mut flags, old & operand, size),
         (0x30 | 0x31, _) => logic(&mut flags, old ^ operand, size),
+        (0x00 | 0x01 | 0x1c0 | 0x1c1, _) => add(&mut flags, old, operand, 0, size),
+        (0x80 | 0x81 | 0x83, 0) => add(&mut flags, old, insn.imm & ones, 0, size),
+        (0x10 | 0x11, _) => add(&mut flags, old, operand, regs.rflags & CF, size),
+        (0x80 | 0x81 | 0x83, 2) => add(&mut flags, old, insn.imm & ones, regs.rflags & CF, size),
+        (0x18 | 0x19, _) => subtract(&mut flags, old, operand, regs.rflags & CF, size),
+        (0x80 | 0x81 | 0x83, 3) => subtract(&mut flags, old, insn.imm & ones, regs.rflags & CF, size),
+        (0x28 | 0x29, _) => subtract(&mut flags, old, operand, 0, size),
+        (0x80 | 0x81 | 0x83, 5) => subtract(&mut flags, old, insn.imm & ones, 0, size),
+        // INC and DEC leave the carry.
+        (0xfe | 0xff, 0) => add(&mut flags, old, 1, 0, size),
+        (0xfe | 0xff, 1) => subtract(&mut flags, old, 1, 0, size),
+        (0xf6 | 0xf7, 2) => !old,
+        (0xf6 | 0xf7, 3) => subtract(&mut flags, 0, old, 0, size),
         (0x80 | 0x81 | 0x83, 1) => logic(&mut flags, old | insn.imm & ones, size),
         (0x80 | 0x81 | 0x83, 4) => logic(&mut flags, old & insn.imm, size),
         (0x80 | 0x81 | 0x83, 6) => logic(&mut flags, old ^ insn.imm & ones, size),
@@ -215,11 +229,14 @@ fn execute(insn: &Insn, regs: &mut GuestRegs, fault_va: u64, ops: &mut impl Tabl
         (0x1b0 | 0x1b1, _) => return cmpxchg(insn, regs, entry, shift, size, whole, ops),
         _ => return None,
     };
+    if matches!((insn.opcode, insn.reg & 7), (0xfe | 0xff, _)) {
+        flags = flags & !CF | regs.rflags & CF;
+    }
     let new = whole & !(ones << shift) | (new & ones) << shift;
     match ops.commit(entry, PteWrite::CmpXchg { old: whole, new }) {
         Commit::Done => {
             regs.rflags = flags;
-            if matches!(insn.opcode, 0x86 | 0x87) {
+            if matches!(insn.opcode, 0x86 | 0x87 | 0x1c0 | 0x1c1) {
                 insn.set_operand(regs, insn.reg, size, old);
             }
             Some(true)
@@ -253,7 +270,7 @@ fn cmpxchg(
     } else {
         insn.set_operand(regs, 0, size, found);
     }
-    compare(&mut regs.rflags, expected, found, size);
+    subtract(&mut regs.rflags, expected, found, 0, size);
     Some(true)
 }
 
@@ -306,18 +323,34 @@ fn bit_flag(flags: &mut u64, old: u64, bit: u32) -> u64 {
     old
 }
 
-/// Flags of `a - b`.
-fn compare(flags: &mut u64, a: u64, b: u64, size: u8) {
-    let result = a.wrapping_sub(b) & mask(size);
+/// `a + b + carry`, with its flags.
+fn add(flags: &mut u64, a: u64, b: u64, carry: u64, size: u8) -> u64 {
+    let sum = u128::from(a) + u128::from(b) + u128::from(carry);
+    let result = sum as u64 & mask(size);
+    let overflow = (a ^ result) & (b ^ result);
+    arithmetic(flags, result, sum >> (u32::from(size) * 8) != 0, overflow, a ^ b ^ result, size);
+    result
+}
+
+/// `a - b - borrow`, with its flags.
+fn subtract(flags: &mut u64, a: u64, b: u64, borrow: u64, size: u8) -> u64 {
+    let result = a.wrapping_sub(b).wrapping_sub(borrow) & mask(size);
+    let borrowed = u128::from(a) < u128::from(b) + u128::from(borrow);
+    arithmetic(flags, result, borrowed, (a ^ b) & (a ^ result), a ^ b ^ result, size);
+    result
+}
+
+/// `overflow` has it in the operand's top bit, `carries` the carry out of bit 3 in bit 4.
+fn arithmetic(flags: &mut u64, result: u64, carry: bool, overflow: u64, carries: u64, size: u8) {
     let top = u32::from(size) * 8 - 1;
     *flags = *flags & !ARITHMETIC | result_flags(result, size);
-    if a < b {
+    if carry {
         *flags |= CF;
     }
-    if ((a ^ b) & (a ^ result)) >> top & 1 != 0 {
+    if overflow >> top & 1 != 0 {
         *flags |= OF;
     }
-    if (a ^ b ^ result) & 0x10 != 0 {
+    if carries & 0x10 != 0 {
         *flags |= AF;
     }
 }
@@ -438,6 +471,33 @@ mod tests {
         assert_eq!(run(&[0x48, 0x81, 0x0b, 0, 0, 0, 0x80], r).0, PTE | 0xffff_ffff_8000_0000);
         let (pte, r) = run(&[0x48, 0x83, 0x23, 0x00], r);
         assert_eq!((pte, r.rflags & ARITHMETIC), (0, ZF | PF));
+    }
+
+    #[test]
+    fn arithmetic_forms() {
+        let with = |flags| GuestRegs { rcx: 0x20, rflags: 2 | flags, ..regs() };
+        let flags_of = |r: GuestRegs| r.rflags & ARITHMETIC;
+        // add [rbx], rcx; adc [rbx], 0x20 with carry; sub [rbx], rcx; sbb with borrow
+        let (pte, r) = run(&[0x48, 0x01, 0x0b], with(CF));
+        assert_eq!((pte, flags_of(r)), (PTE + 0x20, SF | PF));
+        assert_eq!(run(&[0x48, 0x83, 0x13, 0x20], with(CF)).0, PTE + 0x21);
+        assert_eq!(run(&[0x48, 0x29, 0x0b], with(CF)).0, PTE - 0x20);
+        assert_eq!(run(&[0x48, 0x19, 0x0b], with(CF)).0, PTE - 0x21);
+        // inc and dec keep the carry; not changes no flag; neg borrows.
+        let (pte, r) = run(&[0x48, 0xff, 0x03], with(CF));
+        assert_eq!((pte, flags_of(r) & CF), (PTE + 1, CF));
+        let (pte, r) = run(&[0x48, 0xff, 0x0b], with(0));
+        assert_eq!((pte, flags_of(r) & CF), (PTE - 1, 0));
+        let (pte, r) = run(&[0x48, 0xf7, 0x13], with(CF | OF));
+        assert_eq!((pte, flags_of(r)), (!PTE, CF | OF));
+        let (pte, r) = run(&[0x48, 0xf7, 0x1b], with(0));
+        assert_eq!((pte, flags_of(r) & CF), (PTE.wrapping_neg(), CF));
+        // A byte's overflow and carries: 0x67 + 0x20 = 0x87.
+        let (pte, r) = run(&[0x80, 0x03, 0x20], with(0));
+        assert_eq!((pte, flags_of(r) & (OF | CF | AF | SF)), (PTE & !0xff | 0x87, OF | SF));
+        // xadd leaves what was there.
+        let (pte, r) = run(&[0xf0, 0x48, 0x0f, 0xc1, 0x0b], with(0));
+        assert_eq!((pte, r.rcx), (PTE + 0x20, PTE));
     }
 
     #[test]
