@@ -89,6 +89,11 @@ pub struct NewDomain {
 }
 
 impl Domain {
+    /// Whether the guest has switched on assist `kind` (`VMASST_TYPE_*`).
+    pub fn assisted(&self, kind: u32) -> bool {
+        self.vm_assist.load(Relaxed) & 1 << kind != 0
+    }
+
     /// Assembles a domain without vCPUs or memory; it starts paused by the controller.
     pub fn new(n: &NewDomain, shared_info: HvFrame, policy: DomainPolicy) -> Result<Arc<Self>, abi::Errno> {
         let vcpus = crate::fallible::filled(n.max_vcpus as usize, || None)?;

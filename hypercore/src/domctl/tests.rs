@@ -8,7 +8,7 @@ use crate::testing::tool::errno;
 use crate::testing::{Guest, Scratch, World};
 use crate::xen::Stop;
 use abi::GuestHandle;
-use abi::xen::XenctlBitmap;
+use abi::xen::{VMASST_TYPE_M2P_STRICT, XenctlBitmap};
 use std::vec::Vec;
 
 struct Bed {
@@ -366,6 +366,36 @@ fn a_context_comes_back_as_it_was_given() {
     drop(dom);
     assert_eq!(b.call(XEN_DOMCTL_DESTROYDOMAIN, id, &0u64), Ok(0));
     assert_eq!(b.free(), before);
+}
+
+/// The roots a context brings are made what the assists it brings ask of them.
+#[test]
+fn assists_of_a_context_reach_its_own_roots() {
+    use abi::arch_x86::{VGCF_IN_KERNEL, VcpuGuestContext};
+    let mut b = bed();
+    let id = b.create(0);
+    b.call(XEN_DOMCTL_MAX_MEM, id, &DomctlMaxMem { max_memkb: 400 }).unwrap();
+    let xen = b.dom0.xen;
+    let dom = xen.domains.get(DomId(id)).unwrap();
+    let l4 = assign_pages(xen, &dom, 0, u64::MAX, 0).unwrap();
+    let at = b.s.room(size_of::<VcpuGuestContext>());
+    let arg = DomctlVcpucontext { vcpu: 0, ctxt: GuestHandle::new(at), ..Default::default() };
+    let strict = 1 << VMASST_TYPE_M2P_STRICT;
+    let mut c = VcpuGuestContext { flags: VGCF_IN_KERNEL, vm_assist: strict, ..Default::default() };
+    c.ctrlreg[3] = l4.0 << 12;
+    // A root of user mode that is not there: no assist is switched on either.
+    c.ctrlreg[1] = 0xfff_ffff << 12;
+    b.s.set(at, &c);
+    assert_eq!(errno(b.call(XEN_DOMCTL_SETVCPUCONTEXT, id, &arg)), Errno::EINVAL);
+    assert!(!dom.assisted(VMASST_TYPE_M2P_STRICT));
+    // One root for both modes: strictly, it has no machine-to-physical table.
+    c.ctrlreg[1] = l4.0 << 12;
+    for (assists, shown) in [(0, xen.host.hv_l4[0]), (strict, 0)] {
+        c.vm_assist = assists;
+        b.s.set(at, &c);
+        assert_eq!(b.call(XEN_DOMCTL_SETVCPUCONTEXT, id, &arg), Ok(0));
+        assert_eq!(xen.m.debug_load(l4, 256), shown);
+    }
 }
 
 #[test]

@@ -127,12 +127,15 @@ pub fn set<M: Machine>(
     crate::sched::add_vcpu(xen, v)?;
     mm::desc::set_vcpu_gdt(xen, dom, v, &c.gdt_frames[..FIRST_RESERVED_GDT_PAGE], gdt_entries(c)?)?;
     mm::desc::set_vcpu_ldt(xen, v, c.ldt_base, c.ldt_ents)?;
-    mm::base::set_cr3(xen, dom, v, true, Some(root))?;
-    mm::base::set_cr3(xen, dom, v, false, user)?;
-
+    // The roots are made what the assists ask of them.
+    let assists = dom.vm_assist.load(Acquire);
     if v.id == VcpuId(0) {
         dom.vm_assist.store(c.vm_assist & PV_ASSISTS, Release);
     }
+    let roots = mm::base::set_cr3(xen, dom, v, true, Some(root))
+        .and_then(|()| mm::base::set_cr3(xen, dom, v, false, user));
+    roots.inspect_err(|_| dom.vm_assist.store(assists, Release))?;
+
     v.with_private(|old| core::mem::swap(old, &mut vp)).ok_or(Errno::EBUSY)?;
     v.initialised.store(true, Release);
     if c.flags & VGCF_ONLINE != 0 {
