@@ -39,6 +39,9 @@ pub struct GuestRegs {
 
 /// `entry_vector` of a frame built by the `syscall` entry.
 pub const ENTRY_SYSCALL: u32 = 0x100;
+/// The same of `syscall` in compatibility mode, and of `sysenter`.
+pub const ENTRY_SYSCALL32: u32 = ENTRY_SYSCALL + 1;
+pub const ENTRY_SYSENTER: u32 = ENTRY_SYSCALL + 2;
 
 impl GuestRegs {
     /// Requested privilege level of the interrupted code segment: 3 for anything a PV guest ran.

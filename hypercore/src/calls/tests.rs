@@ -193,6 +193,55 @@ fn traps_and_callbacks_are_checked_and_forced_to_ring_3() {
     g.call(0, |cx| assert_eq!((cx.vp.traps.kernel_ss, cx.vp.traps.kernel_sp), (0xe02b, 0x9000)));
 }
 
+/// RCX and R11 are the frame's unless it says that a system call is returned from; IOPL is the frame's where the guest
+/// asked for that.
+#[test]
+fn frames_out_and_back() {
+    use crate::traps::bounce::{Bounce, deliver};
+    use crate::traps::iret::iret;
+    use abi::xen::{VMASST_TYPE_ARCHITECTURAL_IOPL, VMASST_TYPE_M2P_STRICT};
+    use x86::regs::ENTRY_SYSCALL;
+    let w = World::new(1024, 1);
+    let k = w.domain(0, 1).boot(8);
+    let g = &k.guest;
+    let b = Bounce::callback(crate::traps::Callback { address: 0xffff_ffff_8100_0000, mask_events: true });
+    let top = k.va(2) + 0x1000;
+    let bounced = |b: &Bounce| {
+        g.call(0, |cx| {
+            cx.vp.iopl = 1;
+            (cx.regs.rip, cx.regs.rcx, cx.regs.r11) = (0x1234, 0xc, 0xb);
+            (cx.regs.rsp, cx.regs.rflags, cx.regs.entry_vector) = (top, 0x24_07d7, 13);
+            deliver(cx, b).unwrap();
+            assert_eq!((cx.regs.rip, cx.regs.rsp), (b.address, top - 56));
+            assert_eq!(cx.regs.entry_vector, ENTRY_SYSCALL, "RCX and R11 are the frame's");
+            cx.regs.rflags
+        })
+    };
+    assert_eq!(bounced(&b), 0x20_06d7);
+    let callback = crate::traps::Callback { address: b.address, mask_events: true };
+    assert_eq!(bounced(&Bounce::syscall(callback)), 0x6c0);
+    let flags = || k.read(0, top - 24).unwrap();
+    assert_eq!([0, 8, 16].map(|i| k.read(0, top - 56 + i).unwrap()), [0xc, 0xb, 0x1234]);
+    assert_eq!(flags() >> 12 & 3, 0);
+    g.dom.vm_assist.store(1 << VMASST_TYPE_ARCHITECTURAL_IOPL, SeqCst);
+    bounced(&b);
+    assert_eq!(flags() >> 12 & 3, 1);
+    for (assists, iopl) in [(1 << VMASST_TYPE_ARCHITECTURAL_IOPL, 2), (1 << VMASST_TYPE_M2P_STRICT, 1)] {
+        g.dom.vm_assist.store(assists, SeqCst);
+        for (in_syscall, rcx, entry) in [(0, 0x77, 0), (1 << 8, 0x99, ENTRY_SYSCALL)] {
+            let frame = [1u64, 2, 0x77, in_syscall, 0x5678, 0xe030, 0x2202, 0x9000, 0xe02b];
+            assert!(k.write(0, k.va(3), zerocopy::IntoBytes::as_bytes(&frame)));
+            g.call(0, |cx| {
+                cx.vp.iopl = 1;
+                (cx.regs.rsp, cx.regs.rcx, cx.regs.entry_vector) = (k.va(3), 0x99, ENTRY_SYSCALL);
+                iret(cx).unwrap();
+                assert_eq!((cx.regs.rcx, cx.regs.entry_vector), (rcx, entry));
+                assert_eq!((cx.regs.rip, cx.regs.rflags, cx.vp.iopl), (0x5678, 0x202, iopl));
+            });
+        }
+    }
+}
+
 fn context(root: u64) -> VcpuGuestContext {
     let mut c = VcpuGuestContext {
         flags: VGCF_IN_KERNEL | VGCF_I387_VALID | VGCF_SYSCALL_DISABLES_EVENTS,

@@ -8,6 +8,8 @@ use super::{Callback, TrapEntry, rflags};
 use crate::guest;
 use crate::machine::Machine;
 use crate::xen::Cx;
+use abi::xen::VMASST_TYPE_ARCHITECTURAL_IOPL;
+use x86::regs::ENTRY_SYSCALL;
 use zerocopy::IntoBytes;
 
 /// The ABI's flat ring-3 selectors (arch-x86/xen-x86_64.h).
@@ -22,14 +24,38 @@ pub struct Bounce {
     pub error_code: Option<u32>,
     /// Adds the segment selectors of the failsafe callback.
     pub failsafe: Option<[u16; 4]>,
+    /// What of the interrupted flags the handler starts with.
+    pub flags_kept: u64,
 }
+
+/// A trap's handler starts with the flags of the code it interrupts, nothing single-stepped.
+const KEPT: u64 = !(rflags::TF
+    | rflags::NT
+    | rflags::RF
+    | rflags::VM
+    | rflags::IOPL
+    | rflags::AC
+    | rflags::VIF
+    | rflags::VIP);
+/// Those that system calls start with: ZF, SF, IF, DF, OF. No kernel looks, and Debian's Xen leaves these.
+pub const KEPT_BY_SYSCALL: u64 = 0xec0;
 
 impl Bounce {
     pub fn trap(e: TrapEntry, error_code: Option<u32>) -> Self {
-        Self { address: e.address, mask_events: e.mask_events, error_code, failsafe: None }
+        Self { address: e.address, mask_events: e.mask_events, error_code, failsafe: None, flags_kept: KEPT }
     }
     pub fn callback(c: Callback) -> Self {
-        Self { address: c.address, mask_events: c.mask_events, error_code: None, failsafe: None }
+        Self {
+            address: c.address,
+            mask_events: c.mask_events,
+            error_code: None,
+            failsafe: None,
+            flags_kept: KEPT,
+        }
+    }
+    /// A system call of user mode.
+    pub fn syscall(c: Callback) -> Self {
+        Self { flags_kept: KEPT_BY_SYSCALL, ..Self::callback(c) }
     }
 }
 
@@ -83,7 +109,9 @@ pub fn deliver<M: Machine>(cx: &mut Cx<'_, M>, b: &Bounce) -> Result<(), Undeliv
     if !old_mask {
         flags |= rflags::IF;
     }
-    flags |= u64::from(cx.vp.iopl) << 12;
+    if cx.dom.assisted(VMASST_TYPE_ARCHITECTURAL_IOPL) {
+        flags |= u64::from(cx.vp.iopl) << 12;
+    }
 
     let mut words = [0u64; 12];
     let mut n = 0;
@@ -115,9 +143,9 @@ pub fn deliver<M: Machine>(cx: &mut Cx<'_, M>, b: &Bounce) -> Result<(), Undeliv
     cx.regs.cs = FLAT_CS64;
     cx.regs.ss = FLAT_SS64;
     cx.regs.rsp = sp;
-    // The handler runs with interrupts on (the real ones are the hypervisor's), nothing single-stepped.
-    cx.regs.rflags &= !(rflags::TF | rflags::NT | rflags::RF | rflags::VM | rflags::IOPL | rflags::AC);
-    cx.regs.rflags |= rflags::IF | rflags::MBS;
-    cx.regs.entry_vector = 0;
+    // The handler runs with interrupts on: the real ones are the hypervisor's.
+    cx.regs.rflags = cx.regs.rflags & b.flags_kept | rflags::IF;
+    // It takes RCX and R11 from its frame: SYSRET will do.
+    cx.regs.entry_vector = ENTRY_SYSCALL;
     Ok(())
 }

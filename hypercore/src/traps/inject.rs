@@ -1,8 +1,10 @@
 //! Exceptions as a PV guest sees them.
 
 use super::bounce::{Bounce, Undeliverable, deliver};
+use crate::domain::Domain;
 use crate::machine::Machine;
 use crate::xen::Cx;
+use abi::xen::VMASST_TYPE_ARCHITECTURAL_IOPL;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Exception vectors (Intel SDM vol. 3A 6.3.1).
@@ -63,7 +65,17 @@ pub fn page_fault<M: Machine>(cx: &mut Cx<'_, M>, cr2: u64, error_code: u32) -> 
 }
 
 /// The system calls' vector of old: Xen has a gate of its own for it, which asks no privilege.
-const INT80: u8 = 0x80;
+pub const INT80: u8 = 0x80;
+
+/// The ring that the virtual IOPL is compared with: a PV kernel is in ring 1, or 0 where it asked for IOPL as the
+/// architecture has it; user mode is in ring 3.
+pub fn ring(dom: &Domain, kernel_mode: bool) -> u8 {
+    match kernel_mode {
+        false => 3,
+        true if dom.assisted(VMASST_TYPE_ARCHITECTURAL_IOPL) => 0,
+        true => 1,
+    }
+}
 
 /// Whether the table's privilege level admits `INT n`. A PV kernel counts as ring 1.
 const fn admits(dpl: u8, n: u8, kernel_mode: bool) -> bool {

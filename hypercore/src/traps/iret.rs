@@ -6,6 +6,7 @@ use crate::guest;
 use crate::machine::Machine;
 use crate::xen::Cx;
 use abi::Errno;
+use abi::xen::VMASST_TYPE_ARCHITECTURAL_IOPL;
 
 /// `struct iret_context` on the guest's stack (arch-x86/xen-x86_64.h): RAX, R11, RCX, flags, RIP, CS, RFLAGS,
 /// RSP, SS.
@@ -43,9 +44,9 @@ pub fn iret<M: Machine>(cx: &mut Cx<'_, M>) -> Result<(), Errno> {
         r.rcx = rcx;
         r.r11 = r11;
         r.entry_vector = 0;
-    } else {
-        r.rcx = rip;
-        r.r11 = r.rflags;
+    }
+    if cx.dom.assisted(VMASST_TYPE_ARCHITECTURAL_IOPL) {
+        cx.vp.iopl = (saved_flags >> 12 & 3) as u8;
     }
     cx.vp.traps.in_nmi = false;
     let masked = saved_flags & rflags::IF == 0;

@@ -21,8 +21,8 @@ static IDT: Idt = Idt(UnsafeCell::new([[0; 2]; 256]));
 pub fn init() {
     for vector in 0..256 {
         let handler = stubs() + vector as u64 * STUB_SIZE;
-        // INT3 and INTO are a guest's to use; all other vectors answer its INT n with #GP.
-        let dpl: u64 = if vector == 3 || vector == 4 { 3 } else { 0 };
+        // INT3, INTO and INT 0x80 are a guest's to use; all other vectors answer its INT n with #GP.
+        let dpl: u64 = if matches!(vector, 3 | 4 | 0x80) { 3 } else { 0 };
         let ist = IST_VECTORS.iter().find(|v| usize::from(v.0) == vector).map_or(0, |v| u64::from(v.1));
         let low = handler & 0xffff
             | u64::from(RING0_CS) << 16

@@ -8,7 +8,7 @@ use hypercore::sched;
 use hypercore::time::runstate;
 use hypercore::traps::bounce::{Bounce, Undeliverable, deliver};
 use hypercore::traps::inject;
-use x86::regs::GuestRegs;
+use x86::regs::{ENTRY_SYSCALL, GuestRegs};
 
 use super::{switch, this, with_cx, xen};
 
@@ -53,6 +53,14 @@ pub fn to_guest(regs: &mut GuestRegs) {
             x.m.set_timer(hypercore::time::next_deadline(x, me));
             if switch::switch_to(next.vcpu, regs) {
                 with_cx(regs, |cx| {
+                    if this().bad_selectors.take() {
+                        // It goes on with null selectors, and its failsafe callback has what they were.
+                        let selectors = [cx.vp.ds, cx.vp.es, cx.vp.fs, cx.vp.gs];
+                        let callback = Bounce::callback(cx.vp.traps.failsafe);
+                        if let Err(e) = deliver(cx, &Bounce { failsafe: Some(selectors), ..callback }) {
+                            undeliverable(cx, "failsafe callback", e);
+                        }
+                    }
                     hypercore::time::update_vcpu_time(cx.xen, cx.vcpu);
                     runstate::update_area(cx);
                 });
@@ -80,8 +88,13 @@ pub fn to_guest(regs: &mut GuestRegs) {
             }
         });
         if !has_work() {
-            return;
+            break;
         }
+    }
+    if regs.entry_vector == ENTRY_SYSCALL {
+        // By whichever instruction the return is made, it looks as SYSRET.
+        regs.rcx = regs.rip;
+        regs.r11 = regs.rflags;
     }
 }
 

@@ -68,6 +68,8 @@ pub struct CpuGuest {
     pub gdt: Cell<[Mfn; 14]>,
     /// LDT window pages that are filled, as bits.
     pub ldt_filled: Cell<u32>,
+    /// The guest switched to had selectors that its tables no longer have.
+    pub bad_selectors: Cell<bool>,
     /// CR0.TS as loaded.
     pub ts: Cell<bool>,
     /// This CPU's timer reached its deadline.
@@ -87,6 +89,7 @@ static SLOTS: Slots = Slots(
             lazy: UnsafeCell::new(None),
             gdt: Cell::new([Mfn(0); 14]),
             ldt_filled: Cell::new(0),
+            bad_selectors: Cell::new(false),
             ts: Cell::new(false),
             timer_fired: Cell::new(false),
         }

@@ -68,8 +68,7 @@ impl PrivOps for Ops<'_, '_> {
         })
     }
     fn iopl_allows(&self) -> bool {
-        // The virtual IOPL: 1 admits the guest's kernel, 3 its user mode as well.
-        self.cx.vp.iopl >= if self.cx.vp.kernel_mode { 1 } else { 3 }
+        self.cx.vp.iopl >= hypercore::traps::inject::ring(self.cx.dom, self.cx.vp.kernel_mode)
     }
     fn bitmap_allows(&mut self, port: u16, bytes: u8) -> bool {
         let (map, ports) = (self.cx.vp.iobitmap, self.cx.vp.iobitmap_ports);

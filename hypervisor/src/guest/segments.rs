@@ -13,7 +13,9 @@ const MSR_SHADOW_GS_BASE: u32 = 0xc000_0102;
 
 macro_rules! load_selector {
     ($name:ident, $reg:literal) => {
-        fn $name(selector: u16) {
+        /// False: the guest's tables do not allow it, and a null selector is loaded.
+        fn $name(selector: u16) -> bool {
+            let refused: u32;
             // SAFETY: a selector the guest's tables do not allow faults at 2 and a null one is loaded instead.
             unsafe {
                 asm!(
@@ -21,12 +23,15 @@ macro_rules! load_selector {
                     "jmp 4f",
                     "3: xor {sel:e}, {sel:e}",
                     concat!("mov ", $reg, ", {sel:e}"),
+                    "inc {refused:e}",
                     "4:",
                     asm_ex_table!("2b", "3b"),
                     sel = inout(reg) u32::from(selector) => _,
+                    refused = inout(reg) 0u32 => refused,
                     options(nostack)
                 )
             }
+            refused == 0
         }
     };
 }
@@ -35,8 +40,9 @@ load_selector!(load_ds, "ds");
 load_selector!(load_es, "es");
 load_selector!(load_fs, "fs");
 
-/// Loads the guest's GS selector; the hypervisor's base is swapped away meanwhile.
-pub fn load_gs(selector: u16) {
+/// Loads the guest's GS selector; the hypervisor's base is swapped away meanwhile. False: as with the others.
+pub fn load_gs(selector: u16) -> bool {
+    let refused: u32;
     // SAFETY: interrupts are off and a fault's fixup does not use GS; both ways end in the second swapgs.
     unsafe {
         asm!(
@@ -45,12 +51,15 @@ pub fn load_gs(selector: u16) {
             "jmp 4f",
             "3: xor {sel:e}, {sel:e}",
             "mov gs, {sel:e}",
+            "inc {refused:e}",
             "4: swapgs",
             asm_ex_table!("2b", "3b"),
             sel = inout(reg) u32::from(selector) => _,
+            refused = inout(reg) 0u32 => refused,
             options(nostack)
         )
     }
+    refused == 0
 }
 
 /// DS, ES, FS, GS as they are.
@@ -95,24 +104,28 @@ pub fn save(vp: &mut VcpuPrivate) {
     if vp.kernel_mode { vp.gs_base_kernel = gs_base() } else { vp.gs_base_user = gs_base() }
 }
 
-/// Loads what the incoming vCPU had. Its descriptor tables must be in place.
-pub fn restore(vp: &VcpuPrivate) {
+/// Loads what the incoming vCPU had. Its descriptor tables must be in place. False: they do not allow one of its
+/// selectors (any more), and a null one stands there.
+pub fn restore(vp: &VcpuPrivate) -> bool {
     let [ds, es, fs, gs] = selectors();
-    if ds != vp.ds {
-        load_ds(vp.ds);
+    let mut fine = true;
+    // One that is not null has a descriptor behind it, which need not be the last guest's.
+    if ds != vp.ds || vp.ds & !3 != 0 {
+        fine &= load_ds(vp.ds);
     }
-    if es != vp.es {
-        load_es(vp.es);
+    if es != vp.es || vp.es & !3 != 0 {
+        fine &= load_es(vp.es);
     }
     if fs != vp.fs || vp.fs & !3 != 0 {
-        load_fs(vp.fs);
+        fine &= load_fs(vp.fs);
     }
     if gs != vp.gs || vp.gs & !3 != 0 {
-        load_gs(vp.gs);
+        fine &= load_gs(vp.gs);
     }
     // After the selectors: loading one replaces the base.
     set_fs_base(vp.fs_base);
     set_gs_base(if vp.kernel_mode { vp.gs_base_kernel } else { vp.gs_base_user });
+    fine
 }
 
 /// Whether `selector` names a 64-bit code segment in the loaded tables.

@@ -61,7 +61,7 @@ fn switch_in(v: Arc<Vcpu>, regs: &mut GuestRegs) {
         }
     }
     v.mm.reload.store(false, core::sync::atomic::Ordering::Release);
-    segments::restore(&vp);
+    g.bad_selectors.set(!segments::restore(&vp));
     fpu::restore(&mut vp);
     set_ts(vp.cr0 & CR0_TS != 0);
     super::privops::apply_cr4(vp.cr4);

@@ -1,11 +1,11 @@
 //! Exceptions, hypercalls and system calls of guests.
 
 use hypercore::sched;
-use hypercore::traps::bounce::{Bounce, deliver};
-use hypercore::traps::inject::{self, vector};
+use hypercore::traps::bounce::{Bounce, KEPT_BY_SYSCALL, deliver};
+use hypercore::traps::inject::{self, INT80, vector};
 use hypercore::traps::iret::iret;
 use hypercore::xen::Cx;
-use x86::regs::{ENTRY_SYSCALL, GuestRegs};
+use x86::regs::{ENTRY_SYSCALL, ENTRY_SYSENTER, GuestRegs};
 
 use super::exit::undeliverable;
 use super::machine::Bare;
@@ -13,11 +13,19 @@ use super::{switch, with_cx};
 use crate::cpu::features;
 use crate::cpu::instr::read_cr2;
 
+/// Bytes of the instruction.
+const SYSCALL_LEN: u64 = 2;
 const HYPERVISOR_IRET: u32 = abi::xen::HYPERVISOR_IRET;
 
-/// SYSCALL from a guest: its kernel's is a hypercall, its user mode's goes to its kernel.
+/// SYSCALL or SYSENTER from a guest: its kernel's is a hypercall, its user mode's goes to its kernel.
 pub fn system_call(regs: &mut GuestRegs) {
     with_cx(regs, |cx| {
+        if cx.regs.entry_vector == ENTRY_SYSENTER {
+            if let Err(e) = sysenter(cx) {
+                undeliverable(cx, "system call", e);
+            }
+            return;
+        }
         if cx.vp.kernel_mode {
             hypercall(cx);
             return;
@@ -25,14 +33,27 @@ pub fn system_call(regs: &mut GuestRegs) {
         let compat = cx.regs.entry_vector != ENTRY_SYSCALL;
         let callback = if compat { cx.vp.traps.syscall32 } else { cx.vp.traps.syscall };
         let result = if callback.address == 0 {
-            inject::exception(cx, vector::UD, 0)
+            cx.regs.rip = cx.regs.rip.wrapping_sub(SYSCALL_LEN);
+            let invalid = cx.vp.traps.table[usize::from(vector::UD)];
+            deliver(cx, &Bounce { flags_kept: KEPT_BY_SYSCALL, ..Bounce::trap(invalid, None) })
         } else {
-            deliver(cx, &Bounce::callback(callback))
+            // One flag masks events for both, as on Debian's Xen.
+            let mask_events = cx.vp.traps.syscall.mask_events;
+            deliver(cx, &Bounce { mask_events, ..Bounce::syscall(callback) })
         };
         if let Err(e) = result {
             undeliverable(cx, "system call", e);
         }
     });
+}
+
+/// The frame says 0 for what the instruction did not keep. A kernel's own is a mistake it does not survive.
+fn sysenter(cx: &mut Cx<'_, Bare>) -> Delivered {
+    let callback = cx.vp.traps.sysenter;
+    if callback.address == 0 {
+        return inject::exception(cx, vector::GP, 0);
+    }
+    deliver(cx, &Bounce::callback(callback))
 }
 
 fn hypercall(cx: &mut Cx<'_, Bare>) {
@@ -51,13 +72,13 @@ fn hypercall(cx: &mut Cx<'_, Bare>) {
     hypercore::hypercall::finish(cx, result);
 }
 
-/// The frame the guest wants to return to is not loadable: its failsafe callback gets it.
+/// The frame the guest wants to return to is not loadable, and the processor said so with the vector and error code in
+/// `regs`: to the guest it looks as if its code there had raised it.
 pub fn bad_return(regs: &mut GuestRegs) {
     with_cx(regs, |cx| {
-        let callback = Bounce::callback(cx.vp.traps.failsafe);
-        let b = Bounce { failsafe: Some(super::segments::selectors()), ..callback };
-        if let Err(e) = deliver(cx, &b) {
-            undeliverable(cx, "failsafe callback", e);
+        let (v, code) = (cx.regs.entry_vector as u8, cx.regs.error_code);
+        if let Err(e) = inject::exception(cx, v, code) {
+            undeliverable(cx, "bad return", e);
         }
     });
 }
@@ -65,6 +86,14 @@ pub fn bad_return(regs: &mut GuestRegs) {
 /// Any vector from a guest but SYSCALL, NMI, #DF and #MC.
 pub fn from_guest(regs: &mut GuestRegs) {
     let v = regs.entry_vector as u8;
+    if v == INT80 {
+        with_cx(regs, |cx| {
+            if let Err(e) = int80(cx) {
+                undeliverable(cx, "system call", e);
+            }
+        });
+        return;
+    }
     if v >= 0x20 {
         // A guest's INT n of these vectors is a #GP (the gates' DPL is 0), so this is a real interrupt.
         crate::trap::interrupt(v);
@@ -75,6 +104,15 @@ pub fn from_guest(regs: &mut GuestRegs) {
             undeliverable(cx, "exception", e);
         }
     });
+}
+
+/// The system calls' vector of old has a gate of its own.
+fn int80(cx: &mut Cx<'_, Bare>) -> Delivered {
+    if inject::software_interrupt(cx, INT80)? {
+        return Ok(());
+    }
+    cx.regs.rip = cx.regs.rip.wrapping_sub(2);
+    inject::exception(cx, vector::GP, u32::from(INT80) * 8 + ERROR_IDT)
 }
 
 type Delivered = Result<(), hypercore::traps::bounce::Undeliverable>;

@@ -129,9 +129,11 @@ ret_to_guest:
     swapgs
 2:  iretq
 
-    /* The guest asked for a return the processor refuses: its failsafe callback hears of it. */
+    /* The guest asked for a return the processor refuses: its kernel hears of it. What the processor said (error code
+       and vector) is left in the frame of its fault, below this one, which began at a multiple of 16: nothing has
+       used the stack since, for interrupts are off and NMIs have their own. */
 3:  swapgs
-    pushq $0
+    pushq -56(%rsp)
     "#,
     asm_ex_table!("2b", "3b"),
     asm_push_regs!(),
