@@ -58,7 +58,7 @@ static ENTRY_REGS: Stored = Stored(UnsafeCell::new(EntryRegs {
 struct Stack(UnsafeCell<[u8; STACK_BYTES]>);
 // SAFETY: only the entry code and the CPU use it, as a stack.
 unsafe impl Sync for Stack {}
-const STACK_BYTES: usize = 32 * 1024;
+const STACK_BYTES: usize = 128 * 1024;
 static STACK: Stack = Stack(UnsafeCell::new([0; STACK_BYTES]));
 
 global_asm!(

@@ -28,6 +28,7 @@ mod groups;
 mod hypercall;
 mod mm;
 mod print;
+mod trace;
 mod trap;
 
 use abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF};

@@ -52,7 +52,7 @@ fn state(port: u32) -> (u64, u64, u8, u64) {
     )
 }
 
-fn clear() {
+pub fn clear() {
     write8(vcpu!(evtchn_upcall_pending), 0);
     write(vcpu!(evtchn_pending_sel), 0);
     for word in 0..64 {
@@ -60,13 +60,13 @@ fn clear() {
     }
 }
 
-fn set_mask(port: u32, masked: bool) {
+pub fn set_mask(port: u32, masked: bool) {
     let va = shared!(evtchn_mask) + 8 * u64::from(port / 64);
     let bit = 1 << (port % 64);
     write(va, if masked { read(va) | bit } else { read(va) & !bit });
 }
 
-fn send(port: u32) -> i64 {
+pub fn send(port: u32) -> i64 {
     evtchn(EVTCHNOP_SEND, &mut EvtchnSend { port })
 }
 
@@ -105,7 +105,7 @@ pub fn bind_virq(virq: u32, vcpu: u32) -> (i64, u32) {
     (evtchn(EVTCHNOP_BIND_VIRQ, &mut arg), arg.port)
 }
 
-fn bind_ipi(vcpu: u32) -> (i64, u32) {
+pub fn bind_ipi(vcpu: u32) -> (i64, u32) {
     let mut arg = EvtchnBindIpi { vcpu, port: 0 };
     (evtchn(EVTCHNOP_BIND_IPI, &mut arg), arg.port)
 }

@@ -13,6 +13,12 @@ mod grants;
 mod memory;
 mod pagetables;
 mod timers;
+mod trace;
+mod trace_compat;
+mod trace_debug;
+mod trace_iret;
+mod trace_user;
+mod trace_writes;
 mod traps;
 pub mod user;
 
@@ -22,6 +28,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("calls", calls::run),
     ("traps", traps::run),
     ("user", user::run),
+    ("trace", trace::run),
     ("pagetables", pagetables::run),
     ("descriptors", descriptors::run),
     ("grants", grants::run),
