@@ -37,6 +37,7 @@ pub mod mm;
 pub mod nospec;
 pub mod platform_op;
 pub mod policy;
+pub mod privilege;
 pub mod refusal;
 pub mod sched;
 pub mod sync;
