@@ -30,6 +30,8 @@ pub struct HostInfo {
     pub xsave_size: u32,
     /// CPU policies: the processor's, and what guests may see of it.
     pub policies: crate::policy::SystemPolicies,
+    /// What domains may have of grants.
+    pub grants: crate::grant::Limits,
     /// PML4 slots 256..=271 as every L4 gets them.
     pub hv_l4: [u64; 16],
 }

@@ -4,8 +4,8 @@
 //! its flush acknowledgement for ever. Every spin therefore calls the machine's relax hook.
 //!
 //! Lock order (take from the top): domain list -> a domain's `domctl` lock -> two domains in id order ->
-//! page-table frame lock bits (lower MFN first where two are needed) -> grant table -> event channel
-//! table -> scheduler run queue -> timers -> frame allocator -> console.
+//! page-table frame lock bits (lower MFN first where two are needed) -> a grant table's growth and version -> one
+//! table's grant entries (lower reference first) -> event channel table -> scheduler run queue -> timers -> frame allocator -> console.
 
 use spin::Once;
 

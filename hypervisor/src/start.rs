@@ -18,6 +18,7 @@ use hypercore::dom0::bzimage::{self, Kernel};
 use hypercore::domain::Domain;
 use hypercore::frame::alloc::FrameAllocator;
 use hypercore::frame::table::{FrameTable, OWNED_LEN};
+use hypercore::grant::Limits;
 use hypercore::host::HostInfo;
 use hypercore::ids::Mfn;
 use hypercore::io::ranges::RangeSet;
@@ -41,7 +42,7 @@ static GO: AtomicBool = AtomicBool::new(false);
 pub fn main(info: &'static BootInfo) -> ! {
     hypercore::sync::set_relax_hook(crate::cpu::serve_others);
     let Some(options) = boot::options::get() else { crate::cpu::halt_forever() };
-    let xen = XEN.call_once(|| make(info));
+    let xen = XEN.call_once(|| make(info, options.grants));
     let dom0 = match dom0(xen, info, options) {
         Ok(dom0) => dom0,
         Err(what) => panic!("Could not construct domain 0: {what}"),
@@ -87,7 +88,7 @@ const PAGES: mm::PageSource = mm::PageSource {
     give: |phys, count| guest::xen().frames.give(Mfn(phys / PAGE), count, true),
 };
 
-fn make(info: &BootInfo) -> Xen<Bare> {
+fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
     let max_mfn = mm::max_mfn();
     let owned = leak(OWNED_LEN, || AtomicU32::new(0));
     let alloc = FrameAllocator::new(max_mfn);
@@ -131,6 +132,7 @@ fn make(info: &BootInfo) -> Xen<Bare> {
             xsave_size: if f.xsave { cpuid(0xd, 0)[2] } else { 512 },
             hv_l4: mm::paging::hypervisor_slots(),
             policies: SystemPolicies::new(cpuid, &can),
+            grants,
         },
     };
     // Last, for what is allocated from here on comes from the frames of the finished state.

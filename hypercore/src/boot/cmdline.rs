@@ -2,6 +2,8 @@
 //! (`docs/misc/xen-command-line`). What is not known is handed to the caller, which names it in a warning.
 
 use crate::console::level::{Thresholds, parse_thresholds};
+use crate::grant::Limits;
+use crate::grant::limits::MOST_FRAMES;
 
 /// An amount of memory as `dom0_mem=` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +94,8 @@ pub struct Options<'a> {
     /// `watchdog_timeout=`, in seconds.
     pub watchdog_timeout: u32,
     pub nmi: NmiPolicy,
+    /// `gnttab=`, `gnttab_max_frames=`, `gnttab_max_maptrack_frames=`.
+    pub grants: Limits,
     /// After ` -- `: goes to dom0's command line.
     pub dom0_extra: Option<&'a str>,
 }
@@ -116,6 +120,7 @@ impl Default for Options<'_> {
             watchdog: false,
             watchdog_timeout: 5,
             nmi: NmiPolicy::Dom0,
+            grants: Limits::default(),
             dom0_extra: None,
         }
     }
@@ -253,6 +258,9 @@ fn apply<'a>(
                 _ => return Err(bad),
             }
         }
+        "gnttab" => gnttab(text, &mut o.grants).ok_or(bad)?,
+        "gnttab_max_frames" => o.grants.frames = frames(text, 1).ok_or(bad)?,
+        "gnttab_max_maptrack_frames" => o.grants.maptrack_frames = frames(text, 0).ok_or(bad)?,
         "tsc" if text == "unstable" => o.tsc_unstable = true,
         _ if SILENT.contains(&name) => {}
         _ => match NO_EFFECT.iter().find(|known| known.0 == name) {
@@ -312,6 +320,35 @@ fn dom0_mem(text: &str, out: &mut Dom0Mem) -> Option<()> {
         *place = Some(amount(value)?);
     }
     Some(())
+}
+
+/// A list of `max-ver:<1|2>`, `transitive` and `transfer`, the last two with `=<boolean>` or `no-`.
+fn gnttab(text: &str, out: &mut Limits) -> Option<()> {
+    for part in text.split(',') {
+        if let Some(version) = part.strip_prefix("max-ver:") {
+            out.version = version.parse().ok().filter(|v| (1..=2).contains(v))?;
+            continue;
+        }
+        let (name, on) = match (part.strip_prefix("no-"), part.split_once('=')) {
+            (Some(name), _) => (name, false),
+            (None, Some((name, value))) => (name, boolean(Some(value))?),
+            (None, None) => (part, true),
+        };
+        match name {
+            "transitive" => out.transitive = on,
+            "transfer" => out.transfer = on,
+            _ => return None,
+        }
+    }
+    Some(())
+}
+
+fn frames(text: &str, least: u32) -> Option<u32> {
+    let n = match text.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+        None => text.parse().ok()?,
+    };
+    (least..=MOST_FRAMES).contains(&n).then_some(n)
 }
 
 /// `<baud>[/<base>][,[<data><parity><stop>][,[<port>][,[<irq>]]]]`.
@@ -432,6 +469,28 @@ mod tests {
         let (_, c) = read("sched=null cpufreq=xen iommu no-com2");
         assert_eq!(c.len(), 4);
         assert!(c.iter().all(|c| c.1 == Complaint::NoEffect), "{c:?}");
+    }
+
+    #[test]
+    fn limits_of_grants() {
+        let (o, c) = read("gnttab=max-ver:1,no-transitive,transfer=off gnttab_max_frames=32");
+        assert!(c.is_empty(), "{c:?}");
+        let limits =
+            Limits { frames: 32, version: 1, transitive: false, transfer: false, ..Limits::default() };
+        assert_eq!(o.grants, limits);
+        let (o, c) = read("gnttab_max_maptrack_frames=0x10 gnttab=transitive,transfer=yes,max-ver:2");
+        assert_eq!((o.grants, c.len()), (Limits { maptrack_frames: 16, ..Limits::default() }, 0));
+        for bad in [
+            "gnttab=max-ver:3",
+            "gnttab=max-ver:0",
+            "gnttab",
+            "gnttab=wide",
+            "gnttab_max_frames=0",
+            "gnttab_max_frames=5000000",
+            "gnttab_max_maptrack_frames=many",
+        ] {
+            assert_eq!(read(bad).1, [(bad, Complaint::BadValue)]);
+        }
     }
 
     #[test]

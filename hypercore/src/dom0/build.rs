@@ -129,9 +129,9 @@ fn create<M: Machine>(xen: &'static Xen<M>, spec: &Dom0<'_>) -> Result<Arc<Domai
         ssidref: 0,
         max_vcpus: spec.vcpus,
         max_evtchn_port: u32::MAX,
-        max_grant_frames: 64,
-        max_maptrack_frames: 1024,
-        grant_version_max: 1,
+        max_grant_frames: xen.host.grants.frames,
+        max_maptrack_frames: xen.host.grants.maptrack_frames,
+        grant_version_max: xen.host.grants.version,
     };
     let policy = xen.host.policies.dom0();
     let dom = lifecycle::create_domain(xen, &new, policy).map_err(refused("dom0's creation"))?;

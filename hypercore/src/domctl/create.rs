@@ -14,11 +14,6 @@ use alloc::sync::Arc;
 
 /// Most vCPUs of a PV domain.
 const MAX_PV_VCPUS: u32 = 8192;
-/// Bounds, and defaults, of a domain's grant table and of the table of what it maps, in frames.
-pub const MAX_GRANT_FRAMES: u32 = 64;
-pub const MAX_MAPTRACK_FRAMES: u32 = 1024;
-/// Highest grant table version served.
-pub const MAX_GRANT_VERSION: u32 = 1;
 
 /// The command's structure, whichever version wrote it.
 fn decode<M: Machine>(xen: &Xen<M>, call: &Call) -> Result<DomctlCreatedomain, Errno> {
@@ -81,8 +76,9 @@ fn check<M: Machine>(xen: &Xen<M>, c: &DomctlCreatedomain) -> Result<(), Errno> 
         return Err(refuse!(xen, no, "there is no cpupool {}", c.cpupool_id));
     }
     let version = c.grant_opts & XEN_DOMCTL_GRANT_VERSION_MASK;
-    if c.grant_opts & !XEN_DOMCTL_GRANT_VERSION_MASK != 0 || !(1..=MAX_GRANT_VERSION).contains(&version) {
-        return Err(refuse!(xen, no, "grant_opts {:x}: versions up to {}", c.grant_opts, MAX_GRANT_VERSION));
+    let most = xen.host.grants.version;
+    if c.grant_opts & !XEN_DOMCTL_GRANT_VERSION_MASK != 0 || !(1..=most).contains(&version) {
+        return Err(refuse!(xen, no, "grant_opts {:x}: versions up to {}", c.grant_opts, most));
     }
     Ok(())
 }
@@ -101,9 +97,10 @@ pub(super) fn create<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
     let xen = cx.xen;
     let c = decode(xen, call)?;
     check(xen, &c)?;
-    let max_grant_frames = size(xen, c.max_grant_frames, 1, MAX_GRANT_FRAMES)
-        .map_err(|e| refuse!(xen, e, "max_grant_frames"))?;
-    let max_maptrack_frames = size(xen, c.max_maptrack_frames, 0, MAX_MAPTRACK_FRAMES)
+    let limits = &xen.host.grants;
+    let max_grant_frames =
+        size(xen, c.max_grant_frames, 1, limits.frames).map_err(|e| refuse!(xen, e, "max_grant_frames"))?;
+    let max_maptrack_frames = size(xen, c.max_maptrack_frames, 0, limits.maptrack_frames)
         .map_err(|e| refuse!(xen, e, "max_maptrack_frames"))?;
     let id = match DomId(call.header.domain) {
         id if id.is_real() && id != DomId::DOM0 => {

@@ -183,7 +183,7 @@ fn what_cannot_be_is_not_created() {
         DomctlCreatedomain { flags: XEN_DOMCTL_CDF_HVM, ..CREATE },
         DomctlCreatedomain { flags: 1 << 20, ..CREATE },
         DomctlCreatedomain { max_vcpus: 0, ..CREATE },
-        DomctlCreatedomain { grant_opts: 2, ..CREATE },
+        DomctlCreatedomain { grant_opts: 3, ..CREATE },
         DomctlCreatedomain { grant_opts: 0, ..CREATE },
         DomctlCreatedomain { max_grant_frames: 0, ..CREATE },
         DomctlCreatedomain { max_grant_frames: 65, ..CREATE },

@@ -1,23 +1,25 @@
 //! `GNTTABOP_copy`: between grants and frames of the caller's own.
 
 use super::Status;
-use super::entry::{Pinned, pin, unpin};
-use crate::domain::Domain;
+use super::active::Part;
+use super::entry::{Copied, Pinned};
 use crate::frame::CanRead;
 use crate::ids::{DomId, GrantRef, Mfn};
 use crate::machine::Machine;
 use crate::xen::{Cx, Xen};
 use abi::grant_table::*;
-use alloc::sync::Arc;
 
 const PAGE: usize = 4096;
 
 /// An end of a copy that is pinned. Kept from one element to the next, which often names the same.
 struct End {
     name: Name,
-    pinned: Pinned,
-    /// The grant it came by.
-    grant: Option<(Arc<Domain>, GrantRef)>,
+    what: What,
+}
+
+enum What {
+    Grant(Copied),
+    Frame(Pinned),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,24 +30,35 @@ enum Name {
 
 impl End {
     fn open<M: Machine>(cx: &Cx<'_, M>, name: Name, write: bool) -> Result<Self, Status> {
-        match name {
-            Name::Frame(mfn) => {
-                let pinned = Pinned::take(cx.xen, cx.dom, mfn, write)?;
-                Ok(Self { name, pinned, grant: None })
-            }
+        let what = match name {
+            Name::Frame(mfn) => What::Frame(Pinned::take(cx.xen, cx.dom, mfn, write)?),
             Name::Grant(id, gref) => {
                 let granter = cx.domain(id.0).map_err(|_| GNTST_BAD_DOMAIN)?;
-                let pinned = pin(cx.xen, &granter, gref, cx.dom, write)?;
-                Ok(Self { name, pinned, grant: Some((granter, gref)) })
+                What::Grant(Copied::begin(cx.xen, granter, gref, cx.dom.id, write)?)
             }
+        };
+        Ok(Self { name, what })
+    }
+
+    fn pinned(&self) -> &Pinned {
+        match &self.what {
+            What::Grant(grant) => &grant.pinned,
+            What::Frame(pinned) => pinned,
         }
     }
 
+    /// Refuses bytes that are not granted.
+    fn covers(&self, offset: usize, len: usize) -> Result<(), Status> {
+        let part = match &self.what {
+            What::Grant(grant) => grant.part,
+            What::Frame(_) => Part::WHOLE,
+        };
+        if part.covers(offset, len) { Ok(()) } else { Err(GNTST_GENERAL_ERROR) }
+    }
+
     fn close<M: Machine>(self, xen: &Xen<M>) {
-        let write = self.pinned.writable();
-        drop(self.pinned);
-        if let Some((granter, gref)) = self.grant {
-            unpin(xen, &granter, gref, write);
+        if let What::Grant(grant) = self.what {
+            grant.end(xen);
         }
     }
 }
@@ -74,15 +87,19 @@ impl Copier {
         }
         let source = open(cx, &mut self.source, source, false)?;
         let dest = open(cx, &mut self.dest, dest, true)?;
-        let Pinned::Write(writable) = &dest.pinned else { return Err(GNTST_GENERAL_ERROR) };
+        source.covers(from, len)?;
+        dest.covers(to, len)?;
+        let (source, Pinned::Write(writable)) = (source.pinned(), dest.pinned()) else {
+            return Err(GNTST_GENERAL_ERROR);
+        };
         let mut chunk = [0; 512];
         // Within one frame the ranges may overlap: copy from the end that is not overwritten.
-        let backwards = source.pinned.mfn() == writable.mfn() && from < to;
+        let backwards = source.mfn() == writable.mfn() && from < to;
         let mut done = 0;
         while done < len {
             let n = (len - done).min(chunk.len());
             let at = if backwards { len - done - n } else { done };
-            cx.xen.m.read(source.pinned.frame(), from + at, &mut chunk[..n]);
+            cx.xen.m.read(source.frame(), from + at, &mut chunk[..n]);
             cx.xen.m.write(writable, to + at, &chunk[..n]);
             done += n;
         }

@@ -1,20 +1,18 @@
 //! Pinning a grant entry for a use, and letting go of it.
 //!
-//! An entry is one 8-byte word: flags, grantee and frame change together or not at all, so a granter that
-//! rewrites it while we look gains nothing. `GTF_reading` and `GTF_writing` tell it that its frame is in use; they
-//! go after the last use of their kind, when nothing maps the frame any more.
+//! `GTF_reading` and `GTF_writing` tell the granter that its frame is in use ([`super::marks`]); they go after the
+//! last use of their kind, when nothing maps the frame any more.
 
 use super::Status;
-use super::table::{Active, Slot};
+use super::active::{Part, Target};
+use super::table::Slot;
 use crate::domain::Domain;
-use crate::frame::{CanRead, FrameRef, HvFrame, WritableRef};
+use crate::frame::{CanRead, FrameRef, WritableRef};
 use crate::ids::{DomId, GrantRef, Mfn};
-use crate::machine::{Frames, Machine};
+use crate::machine::Machine;
 use crate::xen::Xen;
 use abi::grant_table::*;
-
-/// How often an entry may change under us before we call it unstable.
-const ATTEMPTS: usize = 16;
+use alloc::sync::Arc;
 
 /// The frame of a use: what keeps it there, and writable if it may be written.
 #[derive(Debug)]
@@ -57,63 +55,60 @@ impl Pinned {
     }
 }
 
-/// One decoded entry.
-#[derive(Clone, Copy)]
-struct Entry(u64);
+/// What a grant is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// Whole pages only.
+    Map,
+    Copy,
+    /// A copy by a grant of this grant, which must be of a page or a part of one.
+    CopyThrough,
+}
 
-impl Entry {
-    fn flags(self) -> u16 {
-        self.0 as u16
-    }
-    fn grantee(self) -> DomId {
-        DomId((self.0 >> 16) as u16)
-    }
-    fn frame(self) -> Mfn {
-        Mfn(self.0 >> 32)
+impl Want {
+    fn allows(self, target: Target) -> bool {
+        match target {
+            Target::Page(_) => true,
+            Target::Part(..) => self != Want::Map,
+            Target::Grant(..) => self == Want::Copy,
+        }
     }
 }
 
-/// Marks an entry as used by `grantee`; its frame.
-fn mark<M: Frames>(
-    m: &M,
-    shared: &HvFrame,
-    offset: usize,
+/// Counts a use of `granter`'s entry `r` by `grantee`; what it is of. Nothing is held of the target yet.
+fn begin<M: Machine>(
+    xen: &'static Xen<M>,
+    granter: &Domain,
+    slot: &mut Slot<'_>,
     grantee: DomId,
+    want: Want,
     write: bool,
-) -> Result<Mfn, Status> {
-    let mut word = m.load(shared, offset);
-    for _ in 0..ATTEMPTS {
-        let e = Entry(word);
-        if e.flags() & GTF_TYPE_MASK != GTF_PERMIT_ACCESS || e.grantee() != grantee {
-            return Err(GNTST_GENERAL_ERROR);
-        }
-        if write && e.flags() & GTF_READONLY != 0 {
-            return Err(GNTST_GENERAL_ERROR);
-        }
-        let set = GTF_READING | if write { GTF_WRITING } else { 0 };
-        match m.compare_exchange(shared, offset, word, word | u64::from(set)) {
-            Ok(_) => return Ok(e.frame()),
-            Err(now) => word = now,
-        }
+) -> Result<Target, Status> {
+    let in_use = slot.active.in_use();
+    if !granter.is_alive() || in_use && (slot.active.grantee != grantee || !want.allows(slot.active.target()))
+    {
+        return Err(GNTST_GENERAL_ERROR);
     }
-    Err(GNTST_GENERAL_ERROR)
+    let count = if write { slot.active.writers } else { slot.active.readers };
+    let more = count.checked_add(1).ok_or(GNTST_GENERAL_ERROR)?;
+    if !in_use {
+        let target = slot.mark(&xen.m, grantee, want, write)?;
+        slot.active.begin(grantee, target);
+    } else if write && slot.active.writers == 0 {
+        slot.mark_writing(&xen.m)?;
+    }
+    *(if write { &mut slot.active.writers } else { &mut slot.active.readers }) = more;
+    Ok(slot.active.target())
 }
 
-/// Clears the marks of uses that ended.
-fn unmark<M: Frames>(m: &M, slot: &Slot<'_>, active: &Active) {
-    let mut clear = 0;
-    if active.writers == 0 {
-        clear |= GTF_WRITING;
-    }
-    if !active.in_use() {
-        clear |= GTF_READING;
-    }
-    if clear != 0 {
-        crate::event::words::update64(m, slot.frame, slot.offset, |w| w & !u64::from(clear));
-    }
+fn end<M: Machine>(xen: &Xen<M>, slot: &mut Slot<'_>, write: bool) {
+    let count = if write { &mut slot.active.writers } else { &mut slot.active.readers };
+    debug_assert!(*count > 0);
+    *count = count.saturating_sub(1);
+    slot.unmark(&xen.m, write);
 }
 
-/// Starts a use of `granter`'s entry `r` by `grantee`. [`unpin`] ends it, after the references are dropped.
+/// Starts a use of a whole page. [`unpin`] ends it, after the references are dropped.
 pub fn pin<M: Machine>(
     xen: &'static Xen<M>,
     granter: &Domain,
@@ -121,41 +116,107 @@ pub fn pin<M: Machine>(
     grantee: &Domain,
     write: bool,
 ) -> Result<Pinned, Status> {
-    let slot = granter.grants.table.slot(r).ok_or(GNTST_BAD_GNTREF)?;
-    let mut active = slot.active.lock();
-    if !granter.is_alive() {
-        return Err(GNTST_GENERAL_ERROR);
-    }
-    if active.in_use() && active.grantee != grantee.id {
-        return Err(GNTST_GENERAL_ERROR);
-    }
-    let (readers, writers) = (active.readers, active.writers);
-    let more = if write { writers.checked_add(1) } else { readers.checked_add(1) };
-    let more = more.ok_or(GNTST_GENERAL_ERROR)?;
-    if !active.in_use() || (write && writers == 0) {
-        let mfn = mark(&xen.m, slot.frame, slot.offset, grantee.id, write)?;
-        if !active.in_use() {
-            (active.grantee, active.mfn) = (grantee.id, mfn);
+    let mut slot = granter.grants.table.slot(r).ok_or(GNTST_BAD_GNTREF)?;
+    let target = begin(xen, granter, &mut slot, grantee.id, Want::Map, write)?;
+    let taken = match target {
+        Target::Page(mfn) => Pinned::take(xen, granter, mfn, write),
+        Target::Part(..) | Target::Grant(..) => Err(GNTST_GENERAL_ERROR),
+    };
+    taken.inspect_err(|_| end(xen, &mut slot, write))
+}
+
+/// A use for copying: of these bytes of a frame, by one entry or by one that grants another.
+pub struct Copied {
+    pub pinned: Pinned,
+    pub part: Part,
+    by: (Arc<Domain>, GrantRef),
+    through: Option<(Arc<Domain>, GrantRef)>,
+}
+
+impl Copied {
+    /// Starts a use of `granter`'s entry `r`; [`Self::end`] ends it.
+    pub fn begin<M: Machine>(
+        xen: &'static Xen<M>,
+        granter: Arc<Domain>,
+        r: GrantRef,
+        grantee: DomId,
+        write: bool,
+    ) -> Result<Self, Status> {
+        let opened = match open(xen, &granter, r, grantee, Want::Copy, write)? {
+            Opened::Frame(pinned, part) => Ok((pinned, part, None)),
+            // Not under the lock of the first entry: two that grant each other would wait for ever.
+            Opened::Grant(dom, gref) => through(xen, &granter, dom, gref, write),
+        };
+        match opened {
+            Ok((pinned, part, through)) => Ok(Self { pinned, part, by: (granter, r), through }),
+            Err(status) => {
+                unpin(xen, &granter, r, write);
+                Err(status)
+            }
         }
     }
-    match Pinned::take(xen, granter, active.mfn, write) {
-        Ok(pinned) => {
-            *(if write { &mut active.writers } else { &mut active.readers }) = more;
-            Ok(pinned)
+
+    pub fn end<M: Machine>(self, xen: &Xen<M>) {
+        let write = self.pinned.writable();
+        drop(self.pinned);
+        for (granter, r) in self.through.into_iter().chain([self.by]) {
+            unpin(xen, &granter, r, write);
         }
+    }
+}
+
+/// An entry whose use was counted.
+enum Opened {
+    Frame(Pinned, Part),
+    Grant(DomId, GrantRef),
+}
+
+fn open<M: Machine>(
+    xen: &'static Xen<M>,
+    granter: &Domain,
+    r: GrantRef,
+    grantee: DomId,
+    want: Want,
+    write: bool,
+) -> Result<Opened, Status> {
+    let mut slot = granter.grants.table.slot(r).ok_or(GNTST_BAD_GNTREF)?;
+    let (mfn, part) = match begin(xen, granter, &mut slot, grantee, want, write)? {
+        Target::Page(mfn) => (mfn, Part::WHOLE),
+        Target::Part(mfn, part) => (mfn, part),
+        Target::Grant(dom, gref) => return Ok(Opened::Grant(dom, gref)),
+    };
+    match Pinned::take(xen, granter, mfn, write) {
+        Ok(pinned) => Ok(Opened::Frame(pinned, part)),
         Err(status) => {
-            unmark(&xen.m, &slot, &active);
+            end(xen, &mut slot, write);
             Err(status)
         }
     }
 }
 
+/// What `dom` granted to `granter` by its entry `r`, which `granter` grants on.
+#[expect(clippy::type_complexity, reason = "read in one place")]
+fn through<M: Machine>(
+    xen: &'static Xen<M>,
+    granter: &Domain,
+    dom: DomId,
+    r: GrantRef,
+    write: bool,
+) -> Result<(Pinned, Part, Option<(Arc<Domain>, GrantRef)>), Status> {
+    // A grant of one's own is no grant of a grant.
+    if !xen.host.grants.transitive || dom == granter.id {
+        return Err(GNTST_GENERAL_ERROR);
+    }
+    let first = xen.domains.get(dom).ok_or(GNTST_GENERAL_ERROR)?;
+    match open(xen, &first, r, granter.id, Want::CopyThrough, write)? {
+        Opened::Frame(pinned, part) => Ok((pinned, part, Some((first, r)))),
+        // Not let through by `begin`.
+        Opened::Grant(..) => Err(GNTST_GENERAL_ERROR),
+    }
+}
+
 /// Ends a use. Its mappings are gone and flushed, its references dropped.
 pub fn unpin<M: Machine>(xen: &Xen<M>, granter: &Domain, r: GrantRef, write: bool) {
-    let Some(slot) = granter.grants.table.slot(r) else { return };
-    let mut active = slot.active.lock();
-    let count = if write { &mut active.writers } else { &mut active.readers };
-    debug_assert!(*count > 0);
-    *count = count.saturating_sub(1);
-    unmark(&xen.m, &slot, &active);
+    let Some(mut slot) = granter.grants.table.slot(r) else { return };
+    end(xen, &mut slot, write);
 }

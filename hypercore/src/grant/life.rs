@@ -45,14 +45,18 @@ pub fn audit(dom: &Domain, mut held: impl FnMut(Mfn, bool)) {
 /// Lines for the debug key: entries of `dom` in use, and the mappings it holds.
 pub fn dump(dom: &Domain, mut line: impl FnMut(fmt::Arguments<'_>)) {
     let (frames, max) = dom.grants.sizes();
-    line(format_args!("grant-table for domain {}: v1, {frames} frames ({max} max)", dom.id.0));
+    let version = dom.grants.table.version() as u32;
+    line(format_args!("grant-table for domain {}: v{version}, {frames} frames ({max} max)", dom.id.0));
     for r in 0..frames * super::table::PER_FRAME {
         let Some(slot) = dom.grants.table.slot(GrantRef(r)) else { break };
-        let active = slot.active.lock();
+        let active = &slot.active;
         if active.in_use() {
             line(format_args!(
-                "  [{r:5}] {} mfn {} readers {} writers {}",
-                active.grantee, active.mfn, active.readers, active.writers
+                "  [{r:5}] {} {:?} readers {} writers {}",
+                active.grantee,
+                active.target(),
+                active.readers,
+                active.writers
             ));
         }
     }

@@ -1,7 +1,9 @@
-//! Grant tables, version 1: a domain lets another map, or have copied, single frames of its own.
+//! Grant tables: a domain lets another map, or have copied, single frames of its own, or parts of them (version 2).
 //!
-//! - [`table`]: the frames shared with the guest, and for each entry in use what the hypervisor knows of it.
+//! - [`table`]: the frames shared with the guest, in the version in force; [`active`]: for each entry in use what
+//!   the hypervisor knows of it; [`marks`]: what the guest sees of that.
 //! - [`entry`]: pinning an entry for a use and letting go of it.
+//! - [`version`]: from one version to the other; [`limits`]: what a domain may have.
 //! - [`maptrack`]: the mappings a domain holds of others' frames, by handle.
 //! - [`map`], [`unmap`], [`copy`], [`transfer`]: the operations; [`host`]: what they ask of page tables; [`op`]: the hypercall; [`small`]: its lesser commands.
 //! - [`life`]: teardown, dumps, what the audit asks.
@@ -10,25 +12,35 @@
 //! with a writable type reference if it is writable, from before the guest's page-table entry is written until
 //! after it is gone and flushed. What the entry in the page table itself holds is the business of [`crate::mm`].
 //!
-//! Locks, from the top: a maptrack slot, then a grant entry. Neither is held while page tables are written.
+//! Locks, from the top: a maptrack slot, then a table's growth and change of version, then a grant entry. None is
+//! held while page tables are written, and of two domains' entries never both.
 
+pub mod active;
 pub mod copy;
 pub mod entry;
 pub mod host;
 pub mod life;
+pub mod limits;
 pub mod map;
 pub mod maptrack;
+pub mod marks;
+#[cfg(test)]
+mod model;
 pub mod op;
 pub mod small;
 pub mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_v2;
 pub mod transfer;
 pub mod unmap;
+pub mod version;
 
 pub use life::{audit, dump, teardown};
+pub use limits::Limits;
 pub use op::grant_table_op;
-pub use table::{grow, resource_frame};
+pub use table::{Version, grow, resource_frame, resource_status_frame};
 
 use crate::domain::NewDomain;
 use crate::frame::HvFrame;
@@ -53,7 +65,7 @@ pub struct DomainGrants {
 impl DomainGrants {
     pub fn new(n: &NewDomain) -> Result<Self, Errno> {
         Ok(Self {
-            table: GrantTable::new(n.max_grant_frames)?,
+            table: GrantTable::new(n)?,
             maptrack: Maptrack::new(n.max_maptrack_frames)?,
             progress: AtomicU32::new(0),
         })
@@ -64,6 +76,12 @@ impl DomainGrants {
         self.table.frame(i)
     }
 
+    /// Frames shared with the guest: of entries, and of status words.
+    pub fn shared_frames(&self) -> impl Iterator<Item = &HvFrame> {
+        let entries = (0..self.table.frames()).filter_map(|i| self.table.frame(i));
+        entries.chain((0..self.table.max_status_frames()).filter_map(|i| self.table.status_frame(i)))
+    }
+
     /// Gives back memory that ended mappings leave unused.
     pub fn trim(&self) {
         self.maptrack.trim();
@@ -72,5 +90,15 @@ impl DomainGrants {
     /// Frames there are, and the most there may be.
     pub fn sizes(&self) -> (u32, u32) {
         (self.table.frames(), self.table.max_frames())
+    }
+
+    /// The version in force.
+    pub fn version(&self) -> Version {
+        self.table.version()
+    }
+
+    /// Most frames of status words there may be.
+    pub fn max_status_frames(&self) -> u32 {
+        self.table.max_status_frames()
     }
 }

@@ -7,14 +7,15 @@ use super::copy::Copier;
 use super::map::map;
 use super::table::grow;
 use super::unmap::{BATCH, Ending, Request};
-use super::{Status, small};
+use super::{Status, small, version};
 use crate::domain::Domain;
+use crate::frame::{CanRead, HvFrame};
 use crate::guest;
 use crate::machine::{GuestFault, Machine};
 use crate::xen::{Cx, HcResult};
-use abi::Errno;
 use abi::grant_table::*;
 use abi::xen::HYPERVISOR_GRANT_TABLE_OP;
+use abi::{Errno, GuestHandle};
 use alloc::sync::Arc;
 use core::mem::offset_of;
 
@@ -31,15 +32,16 @@ pub fn grant_table_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u64, uop: u64, count:
         GNTTABOP_MAP_GRANT_REF => map_batch(cx, uop, count)?,
         GNTTABOP_UNMAP_GRANT_REF => unmap_batch::<M, GnttabUnmapGrantRef>(cx, uop, count)?,
         GNTTABOP_UNMAP_AND_REPLACE => unmap_batch::<M, GnttabUnmapAndReplace>(cx, uop, count)?,
+        GNTTABOP_TRANSFER if !cx.xen.host.grants.transfer => return Err(Errno::EOPNOTSUPP.into()),
         GNTTABOP_TRANSFER => super::transfer::batch(cx, uop, count)?,
         GNTTABOP_COPY => copy_batch(cx, uop, count)?,
         GNTTABOP_SWAP_GRANT_REF => small::swap(cx, uop, count)?,
         GNTTABOP_CACHE_FLUSH => small::cache_flush(cx, uop, count)?,
         GNTTABOP_SETUP_TABLE => return setup_table(cx, uop, count),
         GNTTABOP_QUERY_SIZE => return query_size(cx, uop, count),
-        GNTTABOP_SET_VERSION => return small::set_version(cx, uop, count),
-        GNTTABOP_GET_VERSION => return small::get_version(cx, uop, count),
-        GNTTABOP_GET_STATUS_FRAMES => return small::get_status_frames(cx, uop, count),
+        GNTTABOP_SET_VERSION => return version::set_version(cx, uop),
+        GNTTABOP_GET_VERSION => return version::get_version(cx, uop),
+        GNTTABOP_GET_STATUS_FRAMES => return version::get_status_frames(cx, uop, count),
         _ => return Err(Errno::ENOSYS.into()),
     };
     if done.count == count {
@@ -169,11 +171,19 @@ fn setup_table<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> HcResult
 fn list_frames<M: Machine>(cx: &Cx<'_, M>, op: &GnttabSetupTable) -> Result<(), Status> {
     let dom = subject(cx, op.dom)?;
     grow(cx.xen, &dom, op.nr_frames).map_err(|_| GNTST_GENERAL_ERROR)?;
-    for i in 0..op.nr_frames {
-        let frame = dom.grants.shared_frame(i).ok_or(GNTST_GENERAL_ERROR)?;
-        let mfn = crate::frame::CanRead::mfn(frame).0;
-        guest::write_at(&cx.xen.m, op.frame_list.addr(), u64::from(i), &mfn)
-            .map_err(|_| GNTST_BAD_VIRT_ADDR)?;
+    write_list(cx, op.frame_list, op.nr_frames, |i| dom.grants.table.frame(i))
+}
+
+/// Writes the numbers of the first `n` frames to the caller's list.
+pub fn write_list<'a, M: Machine>(
+    cx: &Cx<'_, M>,
+    list: GuestHandle,
+    n: u32,
+    frame: impl Fn(u32) -> Option<&'a HvFrame>,
+) -> Result<(), Status> {
+    for i in 0..n {
+        let mfn = frame(i).ok_or(GNTST_GENERAL_ERROR)?.mfn().0;
+        guest::write_at(&cx.xen.m, list.addr(), u64::from(i), &mfn).map_err(|_| GNTST_BAD_VIRT_ADDR)?;
     }
     Ok(())
 }

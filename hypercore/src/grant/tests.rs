@@ -18,12 +18,12 @@ use std::vec::Vec;
 use x86::pte::Pte;
 use zerocopy::{FromBytes, IntoBytes};
 
-const USED: u64 = (GTF_READING | GTF_WRITING) as u64;
-const HOST: u32 = GNTMAP_HOST_MAP;
-const RO: u32 = GNTMAP_HOST_MAP | GNTMAP_READONLY;
+pub(super) const USED: u64 = (GTF_READING | GTF_WRITING) as u64;
+pub(super) const HOST: u32 = GNTMAP_HOST_MAP;
+pub(super) const RO: u32 = GNTMAP_HOST_MAP | GNTMAP_READONLY;
 
 /// Domain 0, which maps, and domain 1, which grants; both with a table of one frame.
-fn pair() -> (Kernel, Kernel) {
+pub(super) fn pair() -> (Kernel, Kernel) {
     let w = World::new(2048, 4);
     let (a, b) = (w.domain(0, 2), w.domain(1, 2));
     for g in [&a, &b] {
@@ -32,25 +32,36 @@ fn pair() -> (Kernel, Kernel) {
     (a.boot(64), b.boot(64))
 }
 
-fn entry(k: &Kernel, r: u32) -> (FreshFrame, usize) {
+pub(super) fn entry(k: &Kernel, r: u32) -> (FreshFrame, usize) {
     let f = k.guest.dom.grants.shared_frame(r / 512).unwrap();
     (FreshFrame(f.mfn()), r as usize % 512 * 8)
 }
 
 /// What `k` writes into its own table.
-fn grant(k: &Kernel, r: u32, to: u16, mfn: Mfn, flags: u16) {
+pub(super) fn grant(k: &Kernel, r: u32, to: u16, mfn: Mfn, flags: u16) {
     let (f, at) = entry(k, r);
     let word = u64::from(flags) | u64::from(to) << 16 | mfn.0 << 32;
     k.guest.xen.m.store(&f, at, word);
 }
 
-fn word(k: &Kernel, r: u32) -> u64 {
+pub(super) fn word(k: &Kernel, r: u32) -> u64 {
     let (f, at) = entry(k, r);
     k.guest.xen.m.load(&f, at)
 }
 
-/// A batch with its elements on page 0 of the caller.
-fn batch<T: IntoBytes + FromBytes + abi_bounds::Plain>(
+/// A batch with its elements on page 0 of the caller, and the audit after it.
+pub(super) fn batch<T: IntoBytes + FromBytes + abi_bounds::Plain>(
+    k: &Kernel,
+    cmd: u32,
+    ops: &mut [T],
+) -> Result<u64, Errno> {
+    let r = run_batch(k, cmd, ops);
+    check(k.guest.xen, "after a grant operation");
+    r
+}
+
+/// A batch while the test itself holds what the audit does not know of.
+pub(super) fn run_batch<T: IntoBytes + FromBytes + abi_bounds::Plain>(
     k: &Kernel,
     cmd: u32,
     ops: &mut [T],
@@ -61,7 +72,6 @@ fn batch<T: IntoBytes + FromBytes + abi_bounds::Plain>(
         assert!(k.write(0, at + (i * size_of::<T>()) as u64, op.as_bytes()));
     }
     let r = k.hypercall(0, HYPERVISOR_GRANT_TABLE_OP, [u64::from(cmd), at, ops.len() as u64, 0, 0, 0]);
-    check(k.guest.xen, "after a grant operation");
     k.enter(0);
     for (i, op) in ops.iter_mut().enumerate() {
         k.guest.xen.m.copy_from_guest(op.as_mut_bytes(), at + (i * size_of::<T>()) as u64).unwrap();
@@ -69,32 +79,32 @@ fn batch<T: IntoBytes + FromBytes + abi_bounds::Plain>(
     r
 }
 
-mod abi_bounds {
+pub(super) mod abi_bounds {
     /// What the batch's elements are.
     pub trait Plain: zerocopy::Immutable + Default {}
     impl<T: zerocopy::Immutable + Default> Plain for T {}
 }
 
-fn map_at(k: &Kernel, host_addr: u64, flags: u32, dom: u16, ref_: u32) -> GnttabMapGrantRef {
+pub(super) fn map_at(k: &Kernel, host_addr: u64, flags: u32, dom: u16, ref_: u32) -> GnttabMapGrantRef {
     let mut op = [GnttabMapGrantRef { host_addr, flags, ref_, dom, ..Default::default() }];
     batch(k, GNTTABOP_MAP_GRANT_REF, &mut op).unwrap();
     op[0]
 }
 
-fn unmap_at(k: &Kernel, host_addr: u64, handle: u32) -> i16 {
+pub(super) fn unmap_at(k: &Kernel, host_addr: u64, handle: u32) -> i16 {
     let mut op = [GnttabUnmapGrantRef { host_addr, handle, status: 77, ..Default::default() }];
     batch(k, GNTTABOP_UNMAP_GRANT_REF, &mut op).unwrap();
     op[0].status
 }
 
 /// Counts of a frame: existence, type, uses of the type.
-fn counts(k: &Kernel, mfn: Mfn) -> (u64, FrameType, u64) {
+pub(super) fn counts(k: &Kernel, mfn: Mfn) -> (u64, FrameType, u64) {
     let (a, b): (_, B) = k.guest.xen.frames.peek(mfn).unwrap();
     (a.count(), b.kind(), b.count())
 }
 
-fn idle(k: &Kernel) -> bool {
-    (0..512).all(|r| !k.guest.dom.grants.table.slot(GrantRef(r)).unwrap().active.lock().in_use())
+pub(super) fn idle(k: &Kernel) -> bool {
+    (0..4096).filter_map(|r| k.guest.dom.grants.table.slot(GrantRef(r))).all(|slot| !slot.active.in_use())
 }
 
 #[test]
@@ -529,7 +539,6 @@ fn the_tables_own_commands() {
         (batch(&b, GNTTABOP_SET_VERSION, &mut op), op[0].version)
     };
     assert_eq!(version(1), (Ok(0), 1));
-    assert_eq!(version(2), (Err(Errno::ENOSYS), 1));
     assert_eq!(version(3), (Err(Errno::EINVAL), 1));
     let mut g = [GnttabGetVersion { dom: 1, ..Default::default() }];
     assert_eq!((batch(&a, GNTTABOP_GET_VERSION, &mut g), g[0].version), (Ok(0), 1));
@@ -606,10 +615,10 @@ fn a_frame_is_transferred_once_and_for_good() {
 }
 
 /// A small deterministic generator.
-struct Rng(u64);
+pub(super) struct Rng(pub u64);
 
 impl Rng {
-    fn below(&mut self, n: u32) -> u32 {
+    pub fn below(&mut self, n: u32) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

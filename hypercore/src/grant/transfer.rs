@@ -2,7 +2,9 @@
 
 use super::Status;
 use super::op::{Done, STRIDE, each, write_status};
+use super::table::{Slot, Version};
 use crate::domain::Domain;
+use crate::event::words::update64;
 use crate::guest;
 use crate::ids::{DomId, GrantRef, Mfn};
 use crate::machine::{GuestFault, Machine};
@@ -28,11 +30,12 @@ pub fn batch<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> Result<Don
 
 fn transfer<M: Machine>(cx: &Cx<'_, M>, op: &GnttabTransfer) -> Result<(), Status> {
     let (xen, mfn) = (cx.xen, Mfn(op.mfn));
-    let to = xen.domains.get(DomId(op.domid)).ok_or(GNTST_BAD_DOMAIN)?;
     // Nobody's from here on: no page table of the caller maps it, and none will.
     let frame = xen.frames.withdraw(mfn, cx.dom.id).ok_or(GNTST_BAD_PAGE)?;
-    let pfn = match commit(cx, &to, GrantRef(op.ref_)) {
-        Ok(pfn) => pfn,
+    let to = xen.domains.get(DomId(op.domid)).ok_or(GNTST_BAD_DOMAIN);
+    let committed = to.and_then(|to| commit(cx, &to, GrantRef(op.ref_)).map(|pfn| (to, pfn)));
+    let (to, pfn) = match committed {
+        Ok(committed) => committed,
         Err(status) => {
             xen.frames.put_back(frame, cx.dom.id);
             return Err(status);
@@ -45,34 +48,60 @@ fn transfer<M: Machine>(cx: &Cx<'_, M>, op: &GnttabTransfer) -> Result<(), Statu
     if let Err((_, frame)) = assign::adopt(xen.frames, &to, frame) {
         xen.m.set_m2p(mfn, old_pfn);
         xen.frames.put_back(frame, cx.dom.id);
-        change(cx, &to, GrantRef(op.ref_), |w| w & !u64::from(GTF_TRANSFER_COMMITTED));
+        give_up(cx, &to, GrantRef(op.ref_));
         return Err(GNTST_GENERAL_ERROR);
     }
     xen.m.set_m2p(mfn, pfn);
-    change(cx, &to, GrantRef(op.ref_), |w| {
-        w & u64::from(u32::MAX) | u64::from(GTF_TRANSFER_COMPLETED) | mfn.0 << 32
-    });
+    complete(cx, &to, GrantRef(op.ref_), mfn);
     Ok(())
 }
 
 /// Marks the receiver's entry, which must wait for a frame of the caller's; the guest frame it is to become.
 fn commit<M: Machine>(cx: &Cx<'_, M>, to: &Domain, r: GrantRef) -> Result<u64, Status> {
     let slot = to.grants.table.slot(r).ok_or(GNTST_BAD_GNTREF)?;
-    let _entry = slot.active.lock();
-    let word = cx.xen.m.load(slot.frame, slot.offset);
-    let waits = word as u16 & (GTF_TYPE_MASK | GTF_TRANSFER_COMMITTED) == GTF_ACCEPT_TRANSFER;
-    if !waits || DomId((word >> 16) as u16) != cx.dom.id {
+    let word = slot.word(&cx.xen.m);
+    let waits = word.flags() & (GTF_TYPE_MASK | GTF_TRANSFER_COMMITTED) == GTF_ACCEPT_TRANSFER;
+    if !waits || word.grantee() != cx.dom.id {
         return Err(GNTST_GENERAL_ERROR);
     }
-    let marked = word | u64::from(GTF_TRANSFER_COMMITTED);
-    match cx.xen.m.compare_exchange(slot.frame, slot.offset, word, marked) {
-        Ok(_) => Ok(word >> 32),
+    let marked = word.0 | u64::from(GTF_TRANSFER_COMMITTED);
+    match cx.xen.m.compare_exchange(slot.frame, slot.offset, word.0, marked) {
+        Ok(_) => Ok(match slot.version() {
+            Version::One => word.0 >> 32,
+            Version::Two => cx.xen.m.load(slot.frame, slot.offset + 8),
+        }),
         Err(_) => Err(GNTST_GENERAL_ERROR),
     }
 }
 
-fn change<M: Machine>(cx: &Cx<'_, M>, dom: &Domain, r: GrantRef, f: impl Fn(u64) -> u64) {
-    if let Some(slot) = dom.grants.table.slot(r) {
-        crate::event::words::update64(&cx.xen.m, slot.frame, slot.offset, f);
+/// Tells the receiver which frame it got. A table whose version changed since `commit` is empty: it asked for nothing.
+fn complete<M: Machine>(cx: &Cx<'_, M>, to: &Domain, r: GrantRef, mfn: Mfn) {
+    let Some(slot) = committed(cx, to, r) else { return };
+    let m = &cx.xen.m;
+    match slot.version() {
+        Version::One => {
+            let done = |w| w & u64::from(u32::MAX) | u64::from(GTF_TRANSFER_COMPLETED) | mfn.0 << 32;
+            update64(m, slot.frame, slot.offset, done);
+        }
+        // The frame stands there before the flag says so.
+        Version::Two => {
+            m.store(slot.frame, slot.offset + 8, mfn.0);
+            update64(m, slot.frame, slot.offset, |w| w | u64::from(GTF_TRANSFER_COMPLETED));
+        }
     }
+}
+
+/// Takes the mark of [`commit`] away.
+fn give_up<M: Machine>(cx: &Cx<'_, M>, to: &Domain, r: GrantRef) {
+    if let Some(slot) = committed(cx, to, r) {
+        let open = |w| w & !u64::from(GTF_TRANSFER_COMMITTED);
+        update64(&cx.xen.m, slot.frame, slot.offset, open);
+    }
+}
+
+fn committed<'a, M: Machine>(cx: &Cx<'_, M>, to: &'a Domain, r: GrantRef) -> Option<Slot<'a>> {
+    let slot = to.grants.table.slot(r)?;
+    let flags = slot.word(&cx.xen.m).flags();
+    let wanted = GTF_ACCEPT_TRANSFER | GTF_TRANSFER_COMMITTED;
+    (flags & (GTF_TYPE_MASK | GTF_TRANSFER_COMMITTED) == wanted).then_some(slot)
 }

@@ -93,8 +93,7 @@ fn unreferenced<M: Machine>(xen: &'static Xen<M>, dom: &Domain) -> bool {
     // Each vCPU that has its first vcpu_info in shared_info holds that frame as well.
     let mut vcpus = 0;
     dom.for_each_vcpu(|v| vcpus += u64::from((v.id.0 as usize) < LEGACY_MAX_VCPUS));
-    let (grant_frames, _) = dom.grants.sizes();
     xen.frames.owned(dom.id) == 0
         && held(dom.shared_info.mfn()) <= 1 + vcpus
-        && (0..grant_frames).filter_map(|i| dom.grants.shared_frame(i)).all(|f| held(f.mfn()) <= 1)
+        && dom.grants.shared_frames().all(|f| held(f.mfn()) <= 1)
 }

@@ -22,7 +22,7 @@ fn new(id: u16) -> NewDomain {
         max_evtchn_port: 1023,
         max_grant_frames: 4,
         max_maptrack_frames: 4,
-        grant_version_max: 1,
+        grant_version_max: 2,
     }
 }
 

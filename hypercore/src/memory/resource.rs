@@ -1,5 +1,5 @@
-//! `XENMEM_acquire_resource`: a tool asks for the frames of another domain's grant table, to map and seed them
-//! before the domain runs. The caller maps the frames as that domain's, with the checks of every mapping.
+//! `XENMEM_acquire_resource`: a tool asks for the frames of another domain's grant table, of its entries or
+//! (version 2) of their status words, to map and seed them before the domain runs. The caller maps the frames as that domain's, with the checks of every mapping.
 
 use super::{EXTENT_SHIFT, MAX_EXTENTS};
 use crate::domain::Domain;
@@ -14,11 +14,15 @@ use abi::xen::HYPERVISOR_MEMORY_OP;
 fn max_frames(dom: &Domain, r: &MemAcquireResource) -> u32 {
     match (r.type_, r.id) {
         (XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED) => dom.grants.sizes().1,
+        (XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_STATUS) => {
+            dom.grants.max_status_frames()
+        }
         _ => 0,
     }
 }
 
-/// `start`: frames done in earlier rounds. EPERM: not privileged, or its own. EINVAL: beyond the resource.
+/// `start`: frames done in earlier rounds. EPERM: not privileged, or its own. EINVAL: beyond the resource, or status
+/// words of a table of version 1.
 pub(super) fn acquire<M: Machine>(cx: &mut Cx<'_, M>, start: u64, arg: u64) -> HcResult {
     let mut r: MemAcquireResource = guest::read(&cx.xen.m, arg)?;
     let end = r.frame.checked_add(r.nr_frames.into()).ok_or(Errno::EINVAL)?;
@@ -51,7 +55,11 @@ pub(super) fn acquire<M: Machine>(cx: &mut Cx<'_, M>, start: u64, arg: u64) -> H
             return cx.restart(HYPERVISOR_MEMORY_OP, [cmd, arg, 0, 0, 0, 0]);
         }
         // Below `most`, so it fits.
-        let mfn = grant::resource_frame(cx.xen, &dom, (r.frame + i) as u32)?;
+        let frame = (r.frame + i) as u32;
+        let mfn = match r.id {
+            XENMEM_RESOURCE_GRANT_TABLE_ID_STATUS => grant::resource_status_frame(cx.xen, &dom, frame)?,
+            _ => grant::resource_frame(cx.xen, &dom, frame)?,
+        };
         guest::write_at(&cx.xen.m, r.frame_list.addr(), i, &mfn.0)?;
     }
     Ok(0)

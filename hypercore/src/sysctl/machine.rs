@@ -31,6 +31,7 @@ fn shape<M: Machine>(xen: &Xen<M>) -> (u32, u32) {
 pub(super) fn physinfo<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
     let (xen, host) = (cx.xen, &cx.xen.host);
     let (threads_per_core, cores_per_socket) = shape(xen);
+    let v2 = if host.grants.version >= 2 { XEN_SYSCTL_PHYSCAP_GNTTAB_V2 } else { 0 };
     let mut hw_cap = [0; 8];
     hw_cap.copy_from_slice(&host.policies.host.features().0[..8]);
     let info = SysctlPhysinfo {
@@ -41,7 +42,7 @@ pub(super) fn physinfo<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult 
         nr_nodes: 1,
         max_node_id: 0,
         cpu_khz: host.tsc_khz,
-        capabilities: XEN_SYSCTL_PHYSCAP_PV | XEN_SYSCTL_PHYSCAP_GNTTAB_V1,
+        capabilities: XEN_SYSCTL_PHYSCAP_PV | XEN_SYSCTL_PHYSCAP_GNTTAB_V1 | v2,
         total_pages: host.total_pages,
         // What still is to be scrubbed can be had at once, and counts as free.
         free_pages: xen.frames.alloc.free_pages(),

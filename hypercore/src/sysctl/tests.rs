@@ -41,7 +41,10 @@ fn physinfo_counts_frames_as_they_come_and_go() {
     let p: SysctlPhysinfo = b.answer();
     assert_eq!((p.nr_cpus, p.max_cpu_id, p.nr_nodes, p.max_mfn), (2, 1, 1, 1023));
     assert_eq!((p.threads_per_core, p.cores_per_socket), (1, 2));
-    assert_eq!(p.capabilities, XEN_SYSCTL_PHYSCAP_PV | XEN_SYSCTL_PHYSCAP_GNTTAB_V1);
+    assert_eq!(
+        p.capabilities,
+        XEN_SYSCTL_PHYSCAP_PV | XEN_SYSCTL_PHYSCAP_GNTTAB_V1 | XEN_SYSCTL_PHYSCAP_GNTTAB_V2
+    );
 }
 
 #[test]

@@ -53,7 +53,7 @@ const KEPT: usize = 2;
 const DOMAINS: usize = 3;
 
 /// What the driver does, to count how much of it succeeds.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 14] = [
     "mmu_update",
     "update_va",
     "mmuext",
@@ -63,6 +63,8 @@ pub const KINDS: [&str; 12] = [
     "grant entry",
     "grant map",
     "grant unmap",
+    "grant copy",
+    "grant version",
     "other",
     "schedule",
     "destroy",
@@ -188,10 +190,12 @@ impl Fuzz {
             760..800 => 5,
             800..840 => 6,
             840..890 => 7,
-            890..930 => 8,
-            930..975 => 9,
-            975..997 => 10,
-            _ => 11,
+            890..920 => 8,
+            920..940 => 9,
+            940..945 => 10,
+            945..975 => 11,
+            975..997 => 12,
+            _ => 13,
         };
         self.last = KINDS[kind];
         let ok = match kind {
@@ -204,9 +208,11 @@ impl Fuzz {
             6 => self.grant_entry(who)?,
             7 => self.grant_map(who, v)?,
             8 => self.grant_unmap(who, v)?,
-            9 => self.other(who, v)?,
-            10 | 11 if self.fixed.is_some() => true,
-            10 => self.schedule(who, v)?,
+            9 => self.grant_copy(who, v)?,
+            10 => self.grant_version(who, v)?,
+            11 => self.other(who, v)?,
+            12 | 13 if self.fixed.is_some() => true,
+            12 => self.schedule(who, v)?,
             _ => {
                 self.replace(who);
                 true
@@ -225,11 +231,15 @@ impl Fuzz {
             14 => return Some(Mfn(self.below(FRAMES)?)),
             _ => return Some(Mfn(1 << self.below(52)?)),
         };
-        let n = self.below(PAGES as u64 + 5)? as usize;
+        let n = self.below(PAGES as u64 + 7)? as usize;
         let k = &self.guests[owner];
         Some(match n {
             0..PAGES => k.pages[n],
             _ if n < PAGES + 4 => k.tables[n - PAGES],
+            // Entries of its grant table, and status words if it has any.
+            _ if n > PAGES + 4 => {
+                k.guest.dom.grants.shared_frames().nth(n - PAGES - 5).map_or(Mfn(0), CanRead::mfn)
+            }
             _ => k.guest.dom.shared_info.frame().mfn(),
         })
     }
@@ -375,22 +385,65 @@ impl Fuzz {
         }
     }
 
+    /// An entry in the layout that is in force; now and then in the other.
     fn grant_entry(&mut self, who: usize) -> Option<bool> {
-        let (entry, page) = (8 + self.below(4)?, self.below(PAGES as u64)? as usize);
+        let (entry, page) = (6 + self.below(6)?, self.below(PAGES as u64)? as usize);
         let mfn = if self.below(4)? == 0 { self.frame(who)? } else { self.guests[who].pages[page] };
         let to = self.below(self.guests.len() as u64)? as usize;
         let to = u64::from(self.guests[to].guest.dom.id.0);
-        let flags = [1, 1, 1, 1, 1, 5, 0, 3][self.below(8)? as usize];
+        let flags = [1, 1, 1, 1, 1, 5, 0, 3, 0x101, 0x101, 3, 7][self.below(12)? as usize];
+        let via = self.below(self.guests.len() as u64)? as usize;
+        let via = u64::from(self.guests[via].guest.dom.id.0);
+        let (arm, second) = match flags & 3 {
+            3 => (via, 6 + self.below(6)?),
+            _ => ((self.below(4)? << 10) | (self.below(4)? << 26), mfn.0),
+        };
+        let odd = self.below(32)? == 0;
         let k = &self.guests[who];
         let Some(f) = k.guest.dom.grants.shared_frame(0) else { return Some(false) };
-        k.guest.xen.m.store(f, entry as usize * 8, flags | to << 16 | mfn.0 << 32);
+        let store = |at: u64, word| k.guest.xen.m.store(f, at as usize, word);
+        if (k.guest.dom.grants.version() == grant::Version::Two) != odd {
+            store(entry * 16 + 8, second);
+            store(entry * 16, flags | to << 16 | arm << 32);
+        } else {
+            store(entry * 8, flags | to << 16 | mfn.0 << 32);
+        }
         Some(true)
+    }
+
+    fn grant_version(&mut self, who: usize, v: u32) -> Option<bool> {
+        let version = 1 + self.below(2)?;
+        let k = &self.guests[who];
+        let written = k.write(v, BASE, &version.to_le_bytes());
+        Some(written && k.hypercall(v, HYPERVISOR_GRANT_TABLE_OP, [8, BASE, 1, 0, 0, 0]).is_ok())
+    }
+
+    fn grant_copy(&mut self, who: usize, v: u32) -> Option<bool> {
+        let mut words = [0u64; 5];
+        let mut flags = 0;
+        for end in 0..2 {
+            let offset = self.below(8)? * 512;
+            let (what, dom) = if self.below(3)? == 0 {
+                (self.frame(who)?.0, u64::from(DOMID_SELF))
+            } else {
+                flags |= 1 << end;
+                let from = self.below(self.guests.len() as u64)? as usize;
+                (6 + self.below(6)?, u64::from(self.guests[from].guest.dom.id.0))
+            };
+            (words[end * 2], words[end * 2 + 1]) = (what, dom | offset << 16);
+        }
+        words[4] = (self.below(5)? * 300) | (flags << 16);
+        let bytes: Vec<u8> = words.iter().flat_map(|m| m.to_le_bytes()).collect();
+        let k = &self.guests[who];
+        let done = k.write(v, BASE, &bytes)
+            && k.hypercall(v, HYPERVISOR_GRANT_TABLE_OP, [5, BASE, 1, 0, 0, 0]).is_ok();
+        Some(done && (k.read(v, BASE + 32).unwrap_or(u64::MAX) >> 32) as i16 == 0)
     }
 
     fn grant_map(&mut self, who: usize, v: u32) -> Option<bool> {
         let from = self.below(self.guests.len() as u64)? as usize;
         let from = self.guests[from].guest.dom.id.0;
-        let (gref, bits) = (8 + self.below(4)?, self.below(8)?);
+        let (gref, bits) = (6 + self.below(6)?, self.below(8)?);
         let by_pte = self.below(3)? == 0;
         let index = self.index()?;
         let host = if by_pte { self.guests[who].pte(index) } else { self.va()? };
@@ -536,8 +589,10 @@ impl Fuzz {
     fn bury(&mut self) {
         let xen = self.world.xen;
         self.zombies.retain(|g| {
+            let held = |mfn| xen.frames.peek(mfn).map_or(0, |(a, _)| a.count());
             let gone = xen.frames.owned(g.dom.id) == 0
-                && xen.frames.peek(g.dom.shared_info.mfn()).is_some_and(|(a, _)| a.count() <= 3);
+                && held(g.dom.shared_info.mfn()) <= 3
+                && g.dom.grants.shared_frames().all(|f| held(f.mfn()) <= 1);
             if gone {
                 xen.domains.remove(g.dom.id);
                 g.dom.drop_vcpus();

@@ -31,6 +31,11 @@ pub struct World {
 impl World {
     /// `frames` frames of memory and `cpus` CPUs.
     pub fn new(frames: u64, cpus: u32) -> Self {
+        Self::with_grants(frames, cpus, Default::default())
+    }
+
+    /// The same, with other limits of grants.
+    pub fn with_grants(frames: u64, cpus: u32, grants: crate::grant::Limits) -> Self {
         let records: &'static [FrameRecord] =
             Box::leak((0..frames).map(|_| FrameRecord::default()).collect::<Vec<_>>().into_boxed_slice());
         let owned: &'static [AtomicU32] =
@@ -58,6 +63,7 @@ impl World {
             xcr0_mask: 3,
             xsave_size: 576,
             policies: SystemPolicies::new(|_, _| Default::default(), &Capabilities::default()),
+            grants,
             hv_l4: core::array::from_fn(|i| (0x1000 * (i as u64 + 1)) | 0x8000_0000_0000_0003),
         };
         let xen = Box::leak(Box::new(Xen {
@@ -91,7 +97,7 @@ impl World {
             max_evtchn_port: 1023,
             max_grant_frames: 8,
             max_maptrack_frames: 16,
-            grant_version_max: 1,
+            grant_version_max: self.xen.host.grants.version,
         };
         let shared = HvFrame::alloc(&self.xen.m, self.xen.frames, n.id).expect("memory for shared_info");
         let dom = Domain::new(&n, shared, DomainPolicy::default()).expect("memory for a domain");
