@@ -33,7 +33,7 @@ pub struct Page(UnsafeCell<[u64; 512]>);
 // SAFETY: accessed by volatile reads and writes of words only; the guest has one vCPU.
 unsafe impl Sync for Page {}
 
-const PAGES: usize = 240;
+const PAGES: usize = 272;
 static POOL: [Page; PAGES] = [const { Page(UnsafeCell::new([0; 512])) }; PAGES];
 static USED: AtomicUsize = AtomicUsize::new(0);
 

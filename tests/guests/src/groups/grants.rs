@@ -10,7 +10,7 @@ use crate::print::ok;
 use crate::trap::Outcome;
 use crate::{probe, say};
 
-fn grant<T>(cmd: u32, arg: &mut T) -> i64 {
+pub(super) fn grant<T>(cmd: u32, arg: &mut T) -> i64 {
     op_array(HYPERVISOR_GRANT_TABLE_OP, cmd, core::slice::from_mut(arg))
 }
 
@@ -27,18 +27,18 @@ impl Table {
     }
 }
 
-fn map(gref: u32, flags: u32, host_addr: u64) -> GnttabMapGrantRef {
+pub(super) fn map(gref: u32, flags: u32, host_addr: u64) -> GnttabMapGrantRef {
     let mut arg = GnttabMapGrantRef { host_addr, flags, ref_: gref, dom: 0, ..Default::default() };
     let answer = grant(GNTTABOP_MAP_GRANT_REF, &mut arg);
     assert!(answer == 0, "map_grant_ref: {answer}");
     arg
 }
 
-fn unmap(host_addr: u64, handle: u32) -> i16 {
+pub(super) fn unmap(host_addr: u64, handle: u32) -> i16 {
     unmap_bus(host_addr, 0, handle)
 }
 
-fn unmap_bus(host_addr: u64, dev_bus_addr: u64, handle: u32) -> i16 {
+pub(super) fn unmap_bus(host_addr: u64, dev_bus_addr: u64, handle: u32) -> i16 {
     let mut arg = GnttabUnmapGrantRef { host_addr, dev_bus_addr, handle, ..Default::default() };
     let answer = grant(GNTTABOP_UNMAP_GRANT_REF, &mut arg);
     assert!(answer == 0, "unmap_grant_ref: {answer}");
@@ -364,11 +364,11 @@ fn replacing(shared: &Page) {
     other.map(DATA);
 }
 
-fn end(u: u64, offset: u16) -> GnttabCopyPtr {
+pub(super) fn end(u: u64, offset: u16) -> GnttabCopyPtr {
     GnttabCopyPtr { u, domid: DOMID_SELF, offset, _pad0: 0 }
 }
 
-fn copy(source: GnttabCopyPtr, dest: GnttabCopyPtr, len: u16, flags: u16) -> i16 {
+pub(super) fn copy(source: GnttabCopyPtr, dest: GnttabCopyPtr, len: u16, flags: u16) -> i16 {
     let mut arg = GnttabCopy { source, dest, len, flags, ..Default::default() };
     let answer = grant(GNTTABOP_COPY, &mut arg);
     assert!(answer == 0, "copy: {answer}");

@@ -10,6 +10,7 @@ mod descriptors;
 mod entry;
 pub mod events;
 mod grants;
+mod grants2;
 mod memory;
 mod pagetables;
 mod timers;
@@ -31,6 +32,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("trace", trace::run),
     ("pagetables", pagetables::run),
     ("descriptors", descriptors::run),
+    ("grants2", grants2::run),
     ("grants", grants::run),
     ("timers", timers::run),
     ("memory", memory::run),
