@@ -208,9 +208,9 @@ fn dom0(xen: &'static Xen<Bare>, info: &BootInfo, options: &Options) -> Result<A
             dom
         }
     };
-    // The modules' memory is ordinary from here on.
-    for m in &info.modules {
-        let (first, end) = (m.start.div_ceil(PAGE), m.end / PAGE);
+    // The modules' memory is ordinary from here on, where it is memory at all.
+    for r in info.modules.iter().flat_map(|m| mm::ram().overlap(m.start.max(1 << 20), m.end)) {
+        let (first, end) = (r.start.div_ceil(PAGE), r.end / PAGE);
         if first < end {
             xen.frames.give(Mfn(first), end - first, true);
         }

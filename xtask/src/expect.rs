@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use regex::Regex;
 
 /// What nobody waits for: seen, the boot is over.
-const FATAL: &str = r"(?m)Kernel panic - not syncing.*|\(XEN\) Panic on CPU.*|\(XEN\) .*(?:hypervisor panic|Xenolith panic|FATAL).*|initramfs: (?:no disk|cannot mount).*|You are in emergency mode.*";
+const FATAL: &str = r"(?:Kernel panic - not syncing|\(XEN\) Panic on CPU|\(XEN\) .*(?:hypervisor panic|Xenolith panic|FATAL)|initramfs: (?:no disk|cannot mount)|You are in emergency mode).*\n";
 
 /// Hardware receive queues are short and a line typed faster than it is read loses characters: we type this
 /// much, then wait for its echo.
@@ -361,5 +361,13 @@ mod tests {
         filter.push(b"1mb\r\n\xc3", &mut text);
         filter.push(b"\xa4", &mut text);
         assert_eq!(text, "ab\nä");
+    }
+
+    #[test]
+    fn what_ends_a_boot_is_a_whole_line() {
+        let fatal = regex::Regex::new(super::FATAL).unwrap();
+        assert!(!fatal.is_match("(XEN) Panic on CPU"), "who waits for the rest must see it first");
+        assert!(fatal.is_match("(XEN) Panic on CPU 0:\r\n"));
+        assert!(fatal.is_match("[ 1.0] Kernel panic - not syncing: VFS\n"));
     }
 }

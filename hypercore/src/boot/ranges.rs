@@ -48,6 +48,12 @@ impl<const N: usize> RangeSet<N> {
         self.ranges.iter().any(|r| (r.start..r.end).contains(&addr))
     }
 
+    /// What of `start..end` is in the set.
+    pub fn overlap(&self, start: u64, end: u64) -> impl Iterator<Item = Range> + '_ {
+        let part = move |r: Range| Range { start: r.start.max(start), end: r.end.min(end) };
+        self.iter().map(part).filter(|r| !r.is_empty())
+    }
+
     /// Adds `start..end`, joining what touches it.
     pub fn add(&mut self, mut start: u64, mut end: u64) {
         if end <= start {
@@ -134,6 +140,17 @@ mod tests {
         assert_eq!(list(&s), [(0, 40), (60, 100)]);
         s.remove(0, 40);
         assert_eq!(list(&s), [(60, 100)]);
+    }
+
+    #[test]
+    fn overlap_is_what_both_have() {
+        let mut s = RangeSet::<8>::new();
+        s.add(0, 100);
+        s.add(200, 300);
+        let parts = |start, end| s.overlap(start, end).map(|r| (r.start, r.end)).collect::<Vec<_>>();
+        assert_eq!(parts(50, 250), [(50, 100), (200, 250)]);
+        assert_eq!(parts(100, 200), []);
+        assert_eq!(parts(10, 20), [(10, 20)]);
     }
 
     #[test]

@@ -102,8 +102,11 @@ pub fn init(boot: &BootInfo) {
             free.remove(m.start & !(PAGE - 1), m.end.next_multiple_of(PAGE));
         }
     }
-    let others = boot.memory.iter().filter(|r| r.kind == E820_ACPI || r.kind == E820_NVS);
-    paging::build(ram(), others.map(|r| (r.start & !(PAGE - 1), r.end.next_multiple_of(PAGE))));
+    let tables = boot.memory.iter().filter(|r| r.kind == E820_ACPI || r.kind == E820_NVS);
+    // A loader may put a module where the firmware has memory of its own: QEMU does, beside some devices.
+    let modules = boot.modules.iter().map(|m| (m.start, m.end));
+    let others = tables.map(|r| (r.start, r.end)).chain(modules);
+    paging::build(ram(), others.map(|(start, end)| (start & !(PAGE - 1), end.next_multiple_of(PAGE))));
     MAPPED_BELOW.store(u64::MAX, Ordering::Relaxed);
     tables::init();
 }
