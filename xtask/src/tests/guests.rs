@@ -100,9 +100,14 @@ fn parse(text: &str) -> Result<Answers> {
     let line = Regex::new(r"(?m)TG ([a-z0-9_.-]+): (.*)$")?;
     let mut answers = Answers::new();
     for found in line.captures_iter(text) {
-        if answers.insert(found[1].to_owned(), found[2].trim().to_owned()).is_some() {
-            bail!("the tiny guest answered {} twice", &found[1]);
+        // A check that shows one moment after another says each under its name.
+        let mut name = found[1].to_owned();
+        let mut nth = 1;
+        while answers.contains_key(&name) {
+            nth += 1;
+            name = format!("{}#{nth}", &found[1]);
         }
+        answers.insert(name, found[2].trim().to_owned());
     }
     if answers.is_empty() {
         bail!("the tiny guest answered nothing");
@@ -163,6 +168,15 @@ fn compare(debian: &Answers, ours: &Answers, known: &BTreeMap<String, Known>) ->
 #[cfg(test)]
 mod tests {
     use super::{compare, known, parse};
+
+    #[test]
+    fn what_one_check_says_again_is_compared_in_order() {
+        let debian = parse("TG t.a: 1\nTG t.a: 2\n").unwrap();
+        let ours = parse("TG t.a: 1\nTG t.a: 3\nTG t.a: 4\n").unwrap();
+        let found = compare(&debian, &ours, &known("").unwrap());
+        let names: Vec<&str> = found.iter().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!(names, ["t.a#2", "t.a#3"]);
+    }
 
     #[test]
     fn differences_count_unless_listed_and_shown() {
