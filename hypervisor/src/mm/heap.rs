@@ -70,7 +70,9 @@ unsafe impl GlobalAlloc for Heap {
             return give_pages(virt_to_phys(at as u64), count);
         }
         // SAFETY: by `GlobalAlloc`'s contract it came from `alloc` with this layout.
-        if let Some(empty) = unsafe { self.small.lock().free(at, layout) } {
+        let empty = unsafe { self.small.lock().free(at, layout) };
+        // After the lock: what takes the pages back may wait.
+        if let Some(empty) = empty {
             give_pages(empty, CHUNK_PAGES);
         }
     }
