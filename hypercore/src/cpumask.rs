@@ -7,12 +7,23 @@ use core::sync::atomic::{AtomicU64, Ordering::*};
 pub const MAX_CPUS: usize = 256;
 const WORDS: usize = MAX_CPUS / 64;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct CpuMask([u64; WORDS]);
+
+impl PartialEq for CpuMask {
+    /// Word by word: what is derived calls a function for bytes.
+    #[inline]
+    fn eq(&self, o: &Self) -> bool {
+        (0..WORDS).fold(0, |differ, i| differ | (self.0[i] ^ o.0[i])) == 0
+    }
+}
+
+impl Eq for CpuMask {}
 
 impl CpuMask {
     pub const EMPTY: Self = Self([0; WORDS]);
     pub const ALL: Self = Self([u64::MAX; WORDS]);
+    #[inline]
     pub fn single(cpu: CpuId) -> Self {
         let mut m = Self::EMPTY;
         m.insert(cpu);
@@ -24,17 +35,20 @@ impl CpuMask {
         (0..n).for_each(|c| m.insert(CpuId(c as u32)));
         m
     }
+    #[inline]
     pub fn insert(&mut self, c: CpuId) {
         self.0[c.0 as usize / 64] |= 1 << (c.0 % 64);
     }
     pub fn remove(&mut self, c: CpuId) {
         self.0[c.0 as usize / 64] &= !(1 << (c.0 % 64));
     }
+    #[inline]
     pub fn contains(&self, c: CpuId) -> bool {
         (c.0 as usize) < MAX_CPUS && self.0[c.0 as usize / 64] >> (c.0 % 64) & 1 != 0
     }
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.0 == [0; WORDS]
+        *self == Self::EMPTY
     }
     pub fn count(&self) -> u32 {
         self.0.iter().map(|w| w.count_ones()).sum()
@@ -87,5 +101,20 @@ impl AtomicCpuMask {
     }
     pub fn load(&self) -> CpuMask {
         CpuMask(core::array::from_fn(|i| self.0[i].load(SeqCst)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_equal_by_every_word() {
+        for c in [0, 63, 64, 130, 255] {
+            let m = CpuMask::single(CpuId(c));
+            assert!(!m.is_empty() && m != CpuMask::EMPTY && m == CpuMask::single(CpuId(c)));
+            assert_ne!(m, CpuMask::single(CpuId(c ^ 128)));
+        }
+        assert!(CpuMask::EMPTY.is_empty());
     }
 }

@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 use x86::pte::Pte;
 
 /// A domain an argument names: the caller, or another one, kept alive.
-enum Whose<'a> {
+pub(super) enum Whose<'a> {
     Caller(&'a Domain),
     Other(Arc<Domain>),
 }
@@ -32,7 +32,8 @@ impl core::ops::Deref for Whose<'_> {
 }
 
 impl<'a> Whose<'a> {
-    fn decode<M: Machine>(cx: &Cx<'a, M>, id: u16) -> Result<Self, Errno> {
+    #[inline]
+    pub(super) fn decode<M: Machine>(cx: &Cx<'a, M>, id: u16) -> Result<Self, Errno> {
         if id == DOMID_SELF || id == cx.dom.id.0 {
             return Ok(Whose::Caller(cx.dom));
         }
@@ -57,7 +58,17 @@ impl<'a> Foreign<'a> {
     }
 
     /// From the argument of `mmu_update`: pages in bits 0..16, tables + 1 (or 0: the caller's) in bits 16..32.
+    #[inline]
     fn decode<M: Machine>(cx: &Cx<'a, M>, arg: u64) -> Result<Self, Errno> {
+        if arg == u64::from(DOMID_SELF) && cx.dom.is_alive() {
+            Ok(Self::own(cx))
+        } else {
+            Self::other(cx, arg)
+        }
+    }
+
+    #[inline(never)]
+    fn other<M: Machine>(cx: &Cx<'a, M>, arg: u64) -> Result<Self, Errno> {
         let (pages, tables) = (arg as u16, (arg >> 16) as u16);
         let tables = match tables {
             0 => Whose::Caller(cx.dom),

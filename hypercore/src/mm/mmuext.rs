@@ -1,5 +1,6 @@
 //! `mmuext_op` (public header xen.h): pins, base pointers, flushes, descriptor tables, page contents.
 
+use super::mmu_update::Whose;
 use super::{Fail, Pt, R, base, desc, pin, tlb, types};
 use crate::cpumask::CpuMask;
 use crate::domain::Domain;
@@ -38,7 +39,7 @@ pub fn mmuext_op<M: Machine>(
         // The caller is DOMID_SELF here, never its number.
         return Err(Errno::ESRCH.into());
     }
-    let whose = cx.domain_for_control(foreigndom as u16)?;
+    let whose = Whose::decode(cx, foreigndom as u16)?;
     let mut done = 0;
     let mut result = whose.mm.finish_deferred(cx.xen, whose.id);
     while result.is_ok() && done < count {
@@ -126,7 +127,11 @@ fn copy_page<M: Machine>(cx: &Cx<'_, M>, to: Mfn, from: Mfn) -> R<()> {
 /// one address, or everything.
 pub(super) fn flush_targets<M: Machine>(cx: &Cx<'_, M>, who: u64, page: Option<u64>) -> R<()> {
     match who {
-        UVMF_LOCAL => flush(cx, &CpuMask::single(cx.xen.m.cpu()), page),
+        UVMF_LOCAL => match page {
+            None => tlb::flush_local(cx.xen),
+            Some(va) if guest_page(va) => cx.xen.m.flush_local(Flush::Page(va)),
+            Some(_) => {}
+        },
         UVMF_ALL => flush(cx, &cx.dom.dirty_cpus.load(), page),
         bitmap => return flush_mask(cx, bitmap, page),
     }
@@ -155,10 +160,14 @@ fn flush<M: Machine>(cx: &Cx<'_, M>, cpus: &CpuMask, page: Option<u64>) {
         None if *cpus == CpuMask::single(cx.xen.m.cpu()) => tlb::flush_local(cx.xen),
         None => tlb::flush(cx.xen, cpus),
         Some(va) => {
-            let guests = !(HYPERVISOR_VIRT_START..HYPERVISOR_VIRT_END).contains(&va);
-            if canonical(va) && guests && !cpus.is_empty() {
+            if guest_page(va) && !cpus.is_empty() {
                 cx.xen.m.flush(cpus, Flush::Page(va));
             }
         }
     }
+}
+
+/// Whether a guest can have a page at `va`.
+fn guest_page(va: u64) -> bool {
+    canonical(va) && !(HYPERVISOR_VIRT_START..HYPERVISOR_VIRT_END).contains(&va)
 }

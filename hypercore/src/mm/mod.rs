@@ -123,7 +123,13 @@ impl DomainMm {
     }
 
     /// Finishes what was deferred.
+    #[inline]
     pub(crate) fn finish_deferred<M: Machine>(&self, xen: &Xen<M>, dom: DomId) -> R<()> {
+        if self.has_unfinished.load(Acquire) { self.finish_all(xen, dom) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn finish_all<M: Machine>(&self, xen: &Xen<M>, dom: DomId) -> R<()> {
         while self.has_unfinished.load(Acquire) {
             let next = {
                 let mut list = self.unfinished.lock();

@@ -55,6 +55,6 @@ pub fn flush<M: Machine>(xen: &Xen<M>, cpus: &CpuMask) {
 pub fn flush_local<M: Machine>(xen: &Xen<M>) {
     let cpu = xen.m.cpu();
     let t = xen.frames.tlb.natural();
-    xen.m.flush(&CpuMask::single(cpu), Flush::Tlb);
+    xen.m.flush_local(Flush::Tlb);
     xen.frames.tlb.flushed(cpu, t);
 }
