@@ -14,7 +14,7 @@ pub const HYPERVISOR_VIRT_END: u64 = 0xffff_8800_0000_0000;
 #[inline]
 pub fn range_ok(va: u64, len: usize) -> bool {
     let Some(end) = va.checked_add(len as u64) else { return false };
-    end <= 0x0000_8000_0000_0000 || va >= HYPERVISOR_VIRT_END
+    va >= HYPERVISOR_VIRT_END || end <= 0x0000_8000_0000_0000
 }
 
 #[inline]
@@ -31,6 +31,18 @@ pub fn write_bytes<M: GuestVa>(m: &M, va: u64, src: &[u8]) -> Result<(), GuestFa
         return Err(GuestFault { va });
     }
     m.copy_to_guest(va, src)
+}
+
+/// Copies a few words in.
+#[inline]
+pub fn load_words<M: GuestVa, const N: usize>(m: &M, va: u64) -> Result<[u64; N], GuestFault> {
+    if range_ok(va, N * 8) { m.load_words(va) } else { Err(GuestFault { va }) }
+}
+
+/// Copies a few words out.
+#[inline]
+pub fn store_words<M: GuestVa, const N: usize>(m: &M, va: u64, words: [u64; N]) -> Result<(), GuestFault> {
+    if range_ok(va, N * 8) { m.store_words(va, words) } else { Err(GuestFault { va }) }
 }
 
 /// Copies one `T` in.

@@ -21,6 +21,7 @@ const BATCH: u32 = 16;
 
 /// Runs hypercall `nr` with `args` (RDI, RSI, RDX, R10, R8, R9). `iret` is not among them: it replaces all
 /// registers and answers nothing (see [`crate::traps::iret`]).
+#[inline(always)]
 pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
     match nr {
         HYPERVISOR_MULTICALL => multicall(cx, args[0], args[1] as u32),
@@ -29,6 +30,7 @@ pub fn dispatch<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcR
 }
 
 /// Any call but a batch. Why it was refused, if it was, is kept.
+#[inline(always)]
 fn single<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
     let result = serve(cx, nr, args);
     if let Err(Stop::Errno(e)) = result {
@@ -37,6 +39,7 @@ fn single<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult 
     result
 }
 
+#[inline(always)]
 fn serve<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
     let [a0, a1, a2, a3, ..] = *args;
     if nr as usize >= NUMBERS {
@@ -92,6 +95,7 @@ fn serve<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
 
 /// `multicall(list, count)`: the calls of the list in order, each one's answer in its entry. Preempted between
 /// entries by going on with the rest of the list, within an entry by rewriting its arguments.
+#[inline(never)]
 fn multicall<M: Machine>(cx: &mut Cx<'_, M>, list: u64, count: u32) -> HcResult {
     for i in 0..count {
         let at = guest::element::<MulticallEntry>(list, i.into())?;
@@ -142,17 +146,21 @@ fn answer(result: HcResult) -> Option<u64> {
 
 /// Puts a call's result into the guest's registers: its value, or the call to be made again, with the
 /// instruction pointer back at the `syscall` instruction.
+#[inline]
 pub fn finish<M: Machine>(cx: &mut Cx<'_, M>, result: HcResult) {
-    match (answer(result), cx.restart.take()) {
-        (Some(v), _) => cx.regs.rax = v,
-        (None, Some(Restart { nr, args })) => {
-            let r = &mut *cx.regs;
+    if let Some(v) = answer(result) {
+        cx.regs.rax = v;
+        return;
+    }
+    let r = &mut *cx.regs;
+    match cx.restart.take() {
+        Some(Restart { nr, args }) => {
             r.rax = nr.into();
             [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9] = args;
             r.rip = r.rip.wrapping_sub(INSTRUCTION);
         }
         // No handler stops for later without saying how.
-        (None, None) => cx.regs.rax = Errno::EINVAL.to_ret(),
+        None => r.rax = Errno::EINVAL.to_ret(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::ids::{CpuId, DomId, Irq, Mfn};
 use crate::io::pci::Bdf;
 use crate::vcpu::VcpuPrivate;
 use abi::Errno;
+use zerocopy::IntoBytes;
 
 /// Access to the contents of machine frames. Every method takes a proof that the caller may touch the frame.
 /// Offsets are bytes within the frame; words are 8 bytes and aligned (an implementation may panic otherwise:
@@ -16,6 +17,8 @@ use abi::Errno;
 pub trait Frames {
     fn load(&self, f: &impl CanRead, offset: usize) -> u64;
     fn store(&self, f: &impl CanWrite, offset: usize, value: u64);
+    /// Stores one byte; those beside it may change at the same time.
+    fn store_byte(&self, f: &impl CanWrite, offset: usize, value: u8);
     /// `Ok(old)` if the word was `old` and is now `new`, else `Err(actual)`.
     fn compare_exchange(&self, f: &impl CanWrite, offset: usize, old: u64, new: u64) -> Result<u64, u64>;
     /// Bulk copies; not atomic with respect to a guest that writes at the same time.
@@ -39,6 +42,16 @@ pub struct GuestFault {
 pub trait GuestVa {
     fn copy_from_guest(&self, dst: &mut [u8], va: u64) -> Result<(), GuestFault>;
     fn copy_to_guest(&self, va: u64, src: &[u8]) -> Result<(), GuestFault>;
+    /// As [`Self::copy_from_guest`], for a few words.
+    fn load_words<const N: usize>(&self, va: u64) -> Result<[u64; N], GuestFault> {
+        let mut words = [0; N];
+        self.copy_from_guest(words.as_mut_bytes(), va)?;
+        Ok(words)
+    }
+    /// As [`Self::copy_to_guest`], for a few words.
+    fn store_words<const N: usize>(&self, va: u64, words: [u64; N]) -> Result<(), GuestFault> {
+        self.copy_to_guest(va, words.as_bytes())
+    }
     /// Switches the running vCPU between guest-kernel and guest-user mode: loads the tables rooted at `l4`
     /// (which the vCPU's `mm` state holds typed) and its GS base; returns the GS base it had.
     fn switch_mode(&self, l4: Mfn, gs_base: u64) -> u64;
@@ -88,6 +101,10 @@ pub trait Cpus {
     /// Shoots down translations on `cpus` and returns when done (the calling CPU included if in the set; CPUs
     /// that are not online are left out).
     fn flush(&self, cpus: &CpuMask, what: Flush);
+    /// [`Self::flush`] on the calling CPU alone.
+    fn flush_local(&self, what: Flush) {
+        self.flush(&CpuMask::single(self.cpu()), what);
+    }
     /// How many of the shortest steps (a count that goes up or down) make up one that is worth a
     /// [`Self::preempt_point`].
     const LOOK_EVERY: u32 = 32;

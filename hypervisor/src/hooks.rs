@@ -45,7 +45,7 @@ pub fn device_irq(irq: u32) {
 
 /// This CPU's timer reached its deadline.
 pub fn timer() {
-    guest::this().timer_fired.set(true);
+    guest::exit::later(guest::exit::TIMER);
 }
 
 /// An NMI that does not stop this CPU: a debug key's, the watchdog's, or the chipset's.

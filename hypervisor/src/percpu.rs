@@ -12,6 +12,7 @@ use hypercore::watchdog::Watch;
 
 use crate::cpu::gdt::{BSP_GDT, GdtPage, Tss, set_tss};
 use crate::cpu::instr::wrmsr;
+use crate::guest::CpuGuest;
 use crate::layout::MAX_CPUS;
 
 const MSR_GS_BASE: u32 = 0xc000_0101;
@@ -27,6 +28,8 @@ pub mod offset {
     pub const SCRATCH2: usize = core::mem::offset_of!(PerCpu, scratch2);
     /// The stack for entries from guests: the same as the TSS's.
     pub const RSP0: usize = core::mem::offset_of!(PerCpu, rsp0);
+    /// What the CPU has loaded for guests.
+    pub const GUEST: usize = core::mem::offset_of!(PerCpu, guest);
 }
 
 /// One CPU's own record.
@@ -36,6 +39,7 @@ pub struct PerCpu {
     pub scratch: Cell<u64>,
     pub scratch2: Cell<u64>,
     rsp0: Cell<u64>,
+    guest: &'static CpuGuest,
     /// Index, dense from 0.
     pub id: u32,
     /// Local APIC identifier.
@@ -93,6 +97,7 @@ impl PerCpu {
             scratch: Cell::new(0),
             scratch2: Cell::new(0),
             rsp0: Cell::new(0),
+            guest: crate::guest::slot(id),
             id,
             apic_id,
             acpi_id,
@@ -198,6 +203,18 @@ pub fn this() -> &'static PerCpu {
         asm!("mov {}, gs:[{off}]", out(reg) record, off = const offset::THIS,
             options(pure, readonly, nostack, preserves_flags));
         &*record
+    }
+}
+
+/// What the running CPU has loaded for guests. As [`this`].
+#[inline]
+pub fn guest() -> &'static CpuGuest {
+    let guest: *const CpuGuest;
+    // SAFETY: as in `this`; the field is a reference.
+    unsafe {
+        asm!("mov {}, gs:[{off}]", out(reg) guest, off = const offset::GUEST,
+            options(pure, readonly, nostack, preserves_flags));
+        &*guest
     }
 }
 

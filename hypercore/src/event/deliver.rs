@@ -142,11 +142,13 @@ pub fn deliverable<M: Machine>(xen: &Xen<M>, vcpu: &Vcpu) -> bool {
 }
 
 /// Sets `evtchn_upcall_mask` of the vCPU that runs here; what it was.
+#[inline]
 pub fn set_upcall_mask<M: Machine>(xen: &Xen<M>, vcpu: &Vcpu, masked: bool) -> bool {
     vcpu.events.info.own().is_some_and(|info| info.set_mask(&xen.m, masked))
 }
 
 /// `evtchn_upcall_mask` of the vCPU that runs here.
+#[inline]
 pub fn upcall_masked<M: Machine>(xen: &Xen<M>, vcpu: &Vcpu) -> bool {
     vcpu.events.info.own().is_some_and(|info| info.masked(&xen.m))
 }

@@ -83,14 +83,20 @@ impl InfoArea<'_> {
     }
 
     /// `evtchn_upcall_mask`.
+    #[inline]
     pub(super) fn masked<M: Frames>(&self, m: &M) -> bool {
         self.load(m, UPCALL) & MASK_BYTE != 0
     }
 
     /// Sets or clears `evtchn_upcall_mask`; what it was.
+    ///
+    /// By the CPU that runs the vCPU: nobody else of good will writes the byte, so nothing is lost between the two
+    /// accesses. Whoever makes an event pending kicks this CPU whatever the mask is.
+    #[inline]
     pub(super) fn set_mask<M: Frames>(&self, m: &M, masked: bool) -> bool {
-        let new = u64::from(masked) << 8;
-        self.update(m, UPCALL, |w| w & !MASK_BYTE | new).is_some_and(|old| old & MASK_BYTE != 0)
+        let was = self.masked(m);
+        m.store_byte(&self.frame, self.offset + UPCALL + 1, masked.into());
+        was
     }
 }
 

@@ -648,3 +648,18 @@ fn the_dump_names_every_binding() {
          \x20    3 [0/0]: v=1 virq 0\n"
     );
 }
+
+#[test]
+fn the_mask_of_upcalls_leaves_what_is_pending_alone() {
+    let (a, _) = pair();
+    let (m, v) = (&a.xen.m, vcpu(&a, 0));
+    v.events.info.with(|info| info.update(m, 0, |_| 0x1122_3344_5566_0000));
+    let word = || v.events.info.with(|info| info.load(m, 0)).unwrap();
+    assert!(!set_upcall_mask(a.xen, &v, true));
+    assert!(v.events.info.with(|info| info.raise_upcall(m)).unwrap());
+    assert_eq!(word(), 0x1122_3344_5566_0101);
+    assert!(!upcall_pending(a.xen, &v));
+    assert!(set_upcall_mask(a.xen, &v, false));
+    assert_eq!(word(), 0x1122_3344_5566_0001);
+    assert!(upcall_pending(a.xen, &v));
+}

@@ -60,7 +60,11 @@ impl TlbStamps {
     /// After `cpu` flushed all its translations; `t` was taken before.
     #[inline]
     pub fn flushed(&self, cpu: CpuId, t: Tick) {
-        self.flushed[cpu.0 as usize].fetch_max(t.0, SeqCst);
+        let last = &self.flushed[cpu.0 as usize];
+        // Most flushes are of a tick that had one already.
+        if last.load(SeqCst) < t.0 {
+            last.fetch_max(t.0, SeqCst);
+        }
     }
 
     /// `cpu` loads the tables rooted at `l4` (before the load, as long as no other tables can be meant).

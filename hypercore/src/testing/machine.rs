@@ -210,6 +210,11 @@ impl Frames for HostMachine {
         assert!(offset.is_multiple_of(8));
         self.words(f.mfn())[offset / 8].store(value, SeqCst);
     }
+    fn store_byte(&self, f: &impl CanWrite, offset: usize, value: u8) {
+        let shift = offset % 8 * 8;
+        let put = |w: u64| Some(w & !(0xff << shift) | u64::from(value) << shift);
+        let _ = self.words(f.mfn())[offset / 8].fetch_update(SeqCst, SeqCst, put);
+    }
     fn compare_exchange(&self, f: &impl CanWrite, offset: usize, old: u64, new: u64) -> Result<u64, u64> {
         assert!(offset.is_multiple_of(8));
         self.words(f.mfn())[offset / 8].compare_exchange(old, new, SeqCst, SeqCst)

@@ -6,11 +6,11 @@
 
 use super::{Callback, TrapEntry, rflags};
 use crate::guest;
+use crate::ids::Mfn;
 use crate::machine::Machine;
 use crate::xen::Cx;
 use abi::xen::VMASST_TYPE_ARCHITECTURAL_IOPL;
 use x86::regs::ENTRY_SYSCALL;
-use zerocopy::IntoBytes;
 
 /// The ABI's flat ring-3 selectors (arch-x86/xen-x86_64.h).
 pub const FLAT_CS64: u16 = 0xe033;
@@ -68,6 +68,7 @@ pub enum Undeliverable {
 }
 
 /// Enters guest-kernel mode if the vCPU is in guest-user mode: kernel tables and GS base.
+#[inline]
 pub fn to_kernel_mode<M: Machine>(cx: &mut Cx<'_, M>) {
     if !cx.vp.kernel_mode {
         let l4 = cx.vcpu.mm.cr3_to_load(true);
@@ -79,10 +80,10 @@ pub fn to_kernel_mode<M: Machine>(cx: &mut Cx<'_, M>) {
     }
 }
 
-/// Enters guest-user mode.
-pub fn to_user_mode<M: Machine>(cx: &mut Cx<'_, M>) {
+/// Enters guest-user mode on tables rooted at `l4`, the user mode's.
+#[inline(always)]
+pub fn to_user_mode<M: Machine>(cx: &mut Cx<'_, M>, l4: Mfn) {
     if cx.vp.kernel_mode {
-        let l4 = cx.vcpu.mm.cr3_to_load(false);
         cx.vp.gs_base_kernel = cx.xen.m.switch_mode(l4, cx.vp.gs_base_user);
         cx.vp.kernel_mode = false;
     }
@@ -91,6 +92,12 @@ pub fn to_user_mode<M: Machine>(cx: &mut Cx<'_, M>) {
 /// Pushes the frame and points the registers at the handler. On error nothing of the registers has changed
 /// but the mode.
 pub fn deliver<M: Machine>(cx: &mut Cx<'_, M>, b: &Bounce) -> Result<(), Undeliverable> {
+    deliver_here(cx, b)
+}
+
+/// [`deliver`] for a caller that it is worth to be part of: system calls and page faults.
+#[inline(always)]
+pub fn deliver_here<M: Machine>(cx: &mut Cx<'_, M>, b: &Bounce) -> Result<(), Undeliverable> {
     if b.address == 0 {
         return Err(Undeliverable::NoHandler);
     }
@@ -113,30 +120,19 @@ pub fn deliver<M: Machine>(cx: &mut Cx<'_, M>, b: &Bounce) -> Result<(), Undeliv
         flags |= u64::from(cx.vp.iopl) << 12;
     }
 
-    let mut words = [0u64; 12];
-    let mut n = 0;
-    let mut push = |w: u64| {
-        words[n] = w;
-        n += 1;
+    let (m, r) = (&cx.xen.m, &*cx.regs);
+    let [rip, cs, flags, rsp, ss] =
+        [r.rip, u64::from(cs) | u64::from(old_mask) << 32, flags, r.rsp, u64::from(r.ss)];
+    let (rcx, r11) = (r.rcx, r.r11);
+    let pushed = match (b.failsafe.map(|s| s.map(u64::from)), b.error_code.map(u64::from)) {
+        (None, None) => push(m, top, [rcx, r11, rip, cs, flags, rsp, ss]),
+        (None, Some(e)) => push(m, top, [rcx, r11, e, rip, cs, flags, rsp, ss]),
+        (Some([ds, es, fs, gs]), None) => push(m, top, [rcx, r11, ds, es, fs, gs, rip, cs, flags, rsp, ss]),
+        (Some([ds, es, fs, gs]), Some(e)) => {
+            push(m, top, [rcx, r11, ds, es, fs, gs, e, rip, cs, flags, rsp, ss])
+        }
     };
-    push(cx.regs.rcx);
-    push(cx.regs.r11);
-    if let Some(sel) = b.failsafe {
-        sel.iter().for_each(|s| push(u64::from(*s)));
-    }
-    if let Some(code) = b.error_code {
-        push(u64::from(code));
-    }
-    push(cx.regs.rip);
-    push(u64::from(cs) | u64::from(old_mask) << 32);
-    push(flags);
-    push(cx.regs.rsp);
-    push(u64::from(cx.regs.ss));
-
-    let sp = top.wrapping_sub(n as u64 * 8);
-    if guest::write_bytes(&cx.xen.m, sp, words[..n].as_bytes()).is_err() {
-        return Err(Undeliverable::Stack(sp));
-    }
+    let sp = pushed?;
 
     cx.regs.rip = b.address;
     // A 64-bit kernel has one code segment; the selector in the trap table does not matter.
@@ -148,4 +144,12 @@ pub fn deliver<M: Machine>(cx: &mut Cx<'_, M>, b: &Bounce) -> Result<(), Undeliv
     // It takes RCX and R11 from its frame: SYSRET will do.
     cx.regs.entry_vector = ENTRY_SYSCALL;
     Ok(())
+}
+
+/// Puts words below `top`; where they begin.
+#[inline(always)]
+fn push<M: Machine, const N: usize>(m: &M, top: u64, words: [u64; N]) -> Result<u64, Undeliverable> {
+    let sp = top.wrapping_sub(N as u64 * 8);
+    guest::store_words(m, sp, words).map_err(|_| Undeliverable::Stack(sp))?;
+    Ok(sp)
 }

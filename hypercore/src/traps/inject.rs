@@ -3,6 +3,7 @@
 use super::bounce::{Bounce, Undeliverable, deliver};
 use crate::domain::Domain;
 use crate::machine::Machine;
+use crate::vcpu::{Vcpu, VcpuPrivate};
 use crate::xen::Cx;
 use abi::xen::VMASST_TYPE_ARCHITECTURAL_IOPL;
 use core::sync::atomic::Ordering::Relaxed;
@@ -42,16 +43,20 @@ pub fn exception<M: Machine>(cx: &mut Cx<'_, M>, v: u8, error_code: u32) -> Resu
     deliver(cx, &Bounce::trap(entry, has_error_code(v).then_some(error_code)))
 }
 
-/// Delivers an NMI that waits, if the kernel has a handler for it.
+/// Whether an NMI waits that the kernel has a handler for, and takes now.
 #[inline]
+pub fn nmi_due(vcpu: &Vcpu, vp: &VcpuPrivate) -> bool {
+    vcpu.sched.nmi_pending.load(Relaxed)
+        && !vp.traps.in_nmi
+        && vp.traps.table[vector::NMI as usize].address != 0
+}
+
+/// Delivers an NMI that is due.
 pub fn pending_nmi<M: Machine>(cx: &mut Cx<'_, M>) -> Result<(), Undeliverable> {
-    if !cx.vcpu.sched.nmi_pending.load(Relaxed) || cx.vp.traps.in_nmi {
+    if !nmi_due(cx.vcpu, cx.vp) {
         return Ok(());
     }
     let entry = cx.vp.traps.table[vector::NMI as usize];
-    if entry.address == 0 {
-        return Ok(());
-    }
     cx.vcpu.sched.nmi_pending.store(false, Relaxed);
     cx.vp.traps.in_nmi = true;
     deliver(cx, &Bounce::trap(entry, None))

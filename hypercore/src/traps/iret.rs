@@ -16,19 +16,18 @@ const VGCF_IN_SYSCALL: u64 = 1 << 8;
 
 /// Restores what the frame says. EFAULT if the stack cannot be read; EPERM from user mode. The caller
 /// crashes the domain for it, for the guest has nowhere to go.
+#[inline(always)]
 pub fn iret<M: Machine>(cx: &mut Cx<'_, M>) -> Result<(), Errno> {
     if !cx.vp.kernel_mode {
         return Err(Errno::EPERM);
     }
-    let f: [u64; WORDS] = guest::read(&cx.xen.m, cx.regs.rsp).map_err(|_| Errno::EFAULT)?;
+    let f: [u64; WORDS] = guest::load_words(&cx.xen.m, cx.regs.rsp).map_err(|_| Errno::EFAULT)?;
     let [rax, r11, rcx, flags, rip, cs, saved_flags, rsp, ss] = f;
 
     if cs & 3 == 3 {
         // A user mode without tables of its own would run on the kernel's.
-        if cx.vcpu.mm.user_cr3().is_none() {
-            return Err(Errno::EINVAL);
-        }
-        to_user_mode(cx);
+        let l4 = cx.vcpu.mm.user_cr3().ok_or(Errno::EINVAL)?;
+        to_user_mode(cx, l4);
     }
     let r = &mut *cx.regs;
     r.rip = rip;

@@ -50,12 +50,20 @@ pub struct Features {
 }
 
 static FEATURES: Once<Features> = Once::new();
+/// [`Features::fsgsbase`], for hot paths.
+static FSGSBASE: AtomicBool = AtomicBool::new(false);
 /// SMAP turned out not to work.
 static SMAP_BROKEN: AtomicBool = AtomicBool::new(false);
 
 /// What the boot processor has; [`detect`] has run.
 pub fn get() -> &'static Features {
     FEATURES.get().expect("features are detected first thing at boot")
+}
+
+/// Whether the instructions that read and write the bases of FS and GS may be used.
+#[inline]
+pub fn has_fsgsbase() -> bool {
+    FSGSBASE.load(Ordering::Relaxed)
 }
 
 /// Looks at the boot processor; the command line may forbid some features.
@@ -73,6 +81,7 @@ pub fn detect(allow_smep: bool, allow_smap: bool, allow_x2apic: bool) {
     } else {
         0
     };
+    FSGSBASE.store(seven & 1 != 0, Ordering::Relaxed);
     FEATURES.call_once(|| Features {
         smep: allow_smep && seven & 1 << 7 != 0,
         smap: allow_smap && seven & 1 << 20 != 0,

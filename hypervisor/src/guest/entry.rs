@@ -6,6 +6,7 @@
 
 use core::arch::{asm, global_asm};
 
+use hypercore::ids::CpuId;
 use x86::regs::{ENTRY_SYSCALL, ENTRY_SYSCALL32, ENTRY_SYSENTER, GuestRegs};
 
 use crate::percpu::{self, offset};
@@ -139,6 +140,7 @@ extern "C" fn on_syscall(regs: &mut GuestRegs) -> bool {
 
 /// Ends boot on this CPU: runs guests (or idles) for ever.
 pub fn run() -> ! {
+    super::this().sched.set(Some(super::xen().sched.cpu(CpuId(percpu::this().id))));
     let frame = percpu::this().rsp0() - size_of::<GuestRegs>() as u64;
     // SAFETY: the stack above `frame` is this CPU's and holds nothing anybody returns to; `first_exit` fills
     // the frame with a guest's registers before it returns.

@@ -112,7 +112,8 @@ pub fn serve() {
 }
 
 /// Flushes this CPU.
-fn here(what: Flush) {
+#[inline]
+pub fn here(what: Flush) {
     match what {
         Flush::Page(va) => invlpg(va),
         other => act(bits_of(other)),
@@ -144,9 +145,11 @@ pub fn shoot_down(cpus: &CpuMask, what: Flush) {
 }
 
 /// Loads the tables rooted at `l4` on this CPU, and remembers what that flushed.
+#[inline(always)]
 pub fn load_root(l4: Mfn) {
     let me = CpuId(crate::percpu::this().id);
-    let tlb = &super::xen().frames.tlb;
+    // SAFETY: who has guests' tables to load runs after boot has made the global state.
+    let tlb = &unsafe { super::XEN.get_unchecked() }.frames.tlb;
     let tick = tlb.natural();
     tlb.runs_on(me, l4);
     // SAFETY: callers hold `l4` as a validated L4 (or it is the hypervisor's own), whose hypervisor slots map

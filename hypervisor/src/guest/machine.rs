@@ -1,6 +1,6 @@
 //! `hypercore`'s view of the machine: zero-sized, all state lives elsewhere.
 
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
 
 use hypercore::cpumask::CpuMask;
 use hypercore::frame::{CanRead, CanWrite};
@@ -39,6 +39,12 @@ impl Frames for Bare {
     fn store(&self, f: &impl CanWrite, offset: usize, value: u64) {
         // Release is what x86 stores are; nothing here needs a full barrier after a plain store.
         word(f.mfn(), offset).store(value, core::sync::atomic::Ordering::Release);
+    }
+    #[inline]
+    fn store_byte(&self, f: &impl CanWrite, offset: usize, value: u8) {
+        // SAFETY: as for `word`; a byte needs no alignment.
+        let byte = unsafe { &*(at(f.mfn(), offset) as *const AtomicU8) };
+        byte.store(value, core::sync::atomic::Ordering::Release);
     }
     #[inline]
     fn compare_exchange(&self, f: &impl CanWrite, offset: usize, old: u64, new: u64) -> Result<u64, u64> {
@@ -81,11 +87,17 @@ impl GuestVa for Bare {
         super::va::copy_to(va, src)
     }
     #[inline]
+    fn load_words<const N: usize>(&self, va: u64) -> Result<[u64; N], GuestFault> {
+        super::va::load_words(va)
+    }
+    #[inline]
+    fn store_words<const N: usize>(&self, va: u64, words: [u64; N]) -> Result<(), GuestFault> {
+        super::va::store_words(va, words)
+    }
+    #[inline(always)]
     fn switch_mode(&self, l4: Mfn, gs_base: u64) -> u64 {
         super::flush::load_root(l4);
-        let old = segments::gs_base();
-        segments::set_gs_base(gs_base);
-        old
+        segments::exchange_gs_base(gs_base)
     }
     fn load_root(&self, l4: Mfn) {
         super::flush::load_root(l4);
@@ -128,6 +140,10 @@ impl Cpus for Bare {
     }
     fn flush(&self, cpus: &CpuMask, what: Flush) {
         super::flush::shoot_down(cpus, what);
+    }
+    #[inline]
+    fn flush_local(&self, what: Flush) {
+        super::flush::here(what);
     }
     fn preempt_point(&self) -> bool {
         // What takes long gets on, even if nobody else wants the CPU.

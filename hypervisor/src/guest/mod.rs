@@ -31,9 +31,11 @@ pub mod va;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::cell::{Cell, UnsafeCell};
+use core::sync::atomic::AtomicU32;
 
 use hypercore::domain::Domain;
 use hypercore::ids::Mfn;
+use hypercore::sched::CpuSched;
 use hypercore::vcpu::{Vcpu, VcpuPrivate};
 use hypercore::xen::{Cx, Xen};
 use x86::regs::GuestRegs;
@@ -72,14 +74,19 @@ pub struct CpuGuest {
     pub bad_selectors: Cell<bool>,
     /// CR0.TS as loaded.
     pub ts: Cell<bool>,
-    /// This CPU's timer reached its deadline.
-    pub timer_fired: Cell<bool>,
+    /// What is to be done before the return to a guest: bits of [`exit`].
+    pub due: AtomicU32,
+    /// What other CPUs ask the scheduler of this one; none before it runs guests.
+    pub sched: Cell<Option<&'static CpuSched>>,
 }
 
 struct Slots([CpuGuest; MAX_CPUS]);
 
-// SAFETY: element n is touched by CPU n alone, with interrupts off; NMI handlers keep away.
+// SAFETY: element n is touched by CPU n alone, with interrupts off; NMI handlers touch nothing but `due`.
 unsafe impl Sync for Slots {}
+
+// SAFETY: as for `Slots`.
+unsafe impl Sync for CpuGuest {}
 
 static SLOTS: Slots = Slots(
     [const {
@@ -91,7 +98,8 @@ static SLOTS: Slots = Slots(
             ldt_filled: Cell::new(0),
             bad_selectors: Cell::new(false),
             ts: Cell::new(false),
-            timer_fired: Cell::new(false),
+            due: AtomicU32::new(0),
+            sched: Cell::new(None),
         }
     }; MAX_CPUS],
 );
@@ -99,7 +107,12 @@ static SLOTS: Slots = Slots(
 /// This CPU's guest state.
 #[inline]
 pub fn this() -> &'static CpuGuest {
-    &SLOTS.0[crate::percpu::this().id as usize]
+    crate::percpu::guest()
+}
+
+/// CPU `id`'s guest state, for its record.
+pub const fn slot(id: u32) -> &'static CpuGuest {
+    &SLOTS.0[id as usize]
 }
 
 impl CpuGuest {
@@ -117,11 +130,13 @@ impl CpuGuest {
 }
 
 /// Runs `f` in the context of the current vCPU; `None` when this CPU idles.
-#[inline]
+#[inline(always)]
 pub fn with_cx<R>(regs: &mut GuestRegs, f: impl FnOnce(&mut Cx<'_, Bare>) -> R) -> Option<R> {
     // SAFETY: `f` gets the only reference; nothing under it calls `current` again on this CPU.
     let cur = unsafe { this().current() }.as_mut()?;
-    let mut cx = Cx { xen: xen(), vcpu: &cur.vcpu, dom: &cur.dom, vp: &mut cur.vp, regs, restart: None };
+    // SAFETY: vCPUs run only after boot has made the global state.
+    let xen = unsafe { XEN.get_unchecked() };
+    let mut cx = Cx { xen, vcpu: &cur.vcpu, dom: &cur.dom, vp: &mut cur.vp, regs, restart: None };
     Some(f(&mut cx))
 }
 

@@ -5,6 +5,7 @@ use core::arch::asm;
 use hypercore::vcpu::VcpuPrivate;
 
 use crate::asm_ex_table;
+use crate::cpu::features;
 use crate::cpu::instr::{rdmsr, wrmsr};
 
 const MSR_FS_BASE: u32 = 0xc000_0100;
@@ -83,6 +84,32 @@ pub fn gs_base() -> u64 {
 pub fn set_gs_base(base: u64) {
     // SAFETY: not the hypervisor's own base, which is swapped in; canonical.
     unsafe { wrmsr(MSR_SHADOW_GS_BASE, if x86::pte::canonical(base) { base } else { 0 }) }
+}
+
+/// Sets the running guest's GS base; what it was.
+#[inline(always)]
+pub fn exchange_gs_base(new: u64) -> u64 {
+    if !features::has_fsgsbase() {
+        let old = gs_base();
+        set_gs_base(new);
+        return old;
+    }
+    let old: u64;
+    // SAFETY: between the two swapgs nothing uses GS: interrupts are off, and NMI handlers bring their own base and
+    // put back what they found. A base the processor refuses (which no caller lets through) leaves the old one.
+    unsafe {
+        asm!(
+            "swapgs",
+            "rdgsbase {old}",
+            "2: wrgsbase {new}",
+            "3: swapgs",
+            asm_ex_table!("2b", "3b"),
+            old = out(reg) old,
+            new = in(reg) new,
+            options(nostack, preserves_flags)
+        );
+    }
+    old
 }
 
 /// The guest's FS base.

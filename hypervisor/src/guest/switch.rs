@@ -15,7 +15,7 @@ use crate::cpu::gdt;
 use crate::cpu::instr::{read_cr0, write_cr0};
 use crate::mm::percpu_map::{Window, set_window};
 
-const CR0_TS: u64 = 1 << 3;
+pub const CR0_TS: u64 = 1 << 3;
 
 /// Sets CR0.TS as the running vCPU's virtual one says.
 pub fn set_ts(on: bool) {

@@ -1,7 +1,8 @@
 //! Exceptions, hypercalls and system calls of guests.
 
+use abi::Errno;
 use hypercore::sched;
-use hypercore::traps::bounce::{Bounce, KEPT_BY_SYSCALL, deliver};
+use hypercore::traps::bounce::{Bounce, KEPT_BY_SYSCALL, Undeliverable, deliver, deliver_here};
 use hypercore::traps::inject::{self, INT80, vector};
 use hypercore::traps::iret::iret;
 use hypercore::xen::Cx;
@@ -9,7 +10,7 @@ use x86::regs::{ENTRY_SYSCALL, ENTRY_SYSENTER, GuestRegs};
 
 use super::exit::undeliverable;
 use super::machine::Bare;
-use super::{switch, with_cx};
+use super::{switch, this, with_cx};
 use crate::cpu::features;
 use crate::cpu::instr::read_cr2;
 
@@ -18,55 +19,81 @@ const SYSCALL_LEN: u64 = 2;
 const HYPERVISOR_IRET: u32 = abi::xen::HYPERVISOR_IRET;
 
 /// SYSCALL or SYSENTER from a guest: its kernel's is a hypercall, its user mode's goes to its kernel.
+#[inline(always)]
 pub fn system_call(regs: &mut GuestRegs) {
-    with_cx(regs, |cx| {
-        if cx.regs.entry_vector == ENTRY_SYSENTER {
-            if let Err(e) = sysenter(cx) {
-                undeliverable(cx, "system call", e);
-            }
-            return;
-        }
-        if cx.vp.kernel_mode {
-            hypercall(cx);
-            return;
-        }
-        let compat = cx.regs.entry_vector != ENTRY_SYSCALL;
-        let callback = if compat { cx.vp.traps.syscall32 } else { cx.vp.traps.syscall };
-        let result = if callback.address == 0 {
-            cx.regs.rip = cx.regs.rip.wrapping_sub(SYSCALL_LEN);
-            let invalid = cx.vp.traps.table[usize::from(vector::UD)];
-            deliver(cx, &Bounce { flags_kept: KEPT_BY_SYSCALL, ..Bounce::trap(invalid, None) })
-        } else {
+    // SAFETY: only looked at; the reference ends here.
+    let kernel_mode = match unsafe { this().current() } {
+        Some(cur) => cur.vp.kernel_mode,
+        None => return,
+    };
+    if regs.entry_vector == ENTRY_SYSENTER {
+        sysenter(regs);
+    } else if !kernel_mode {
+        let bounced = with_cx(regs, |cx| {
+            let compat = cx.regs.entry_vector != ENTRY_SYSCALL;
+            let callback = if compat { cx.vp.traps.syscall32 } else { cx.vp.traps.syscall };
             // One flag masks events for both, as on Debian's Xen.
             let mask_events = cx.vp.traps.syscall.mask_events;
-            deliver(cx, &Bounce { mask_events, ..Bounce::syscall(callback) })
+            deliver_here(cx, &Bounce { mask_events, ..Bounce::syscall(callback) })
+        });
+        if let Some(Err(e)) = bounced {
+            no_system_call(regs, e);
+        }
+    } else if regs.rax == HYPERVISOR_IRET.into() {
+        if let Some(Err(e)) = with_cx(regs, iret) {
+            bad_iret(regs, e);
+        }
+    } else {
+        with_cx(regs, hypercall);
+    }
+}
+
+/// A kernel without an entry for system calls sees an invalid instruction.
+#[cold]
+fn no_system_call(regs: &mut GuestRegs, e: Undeliverable) {
+    with_cx(regs, |cx| {
+        let e = match e {
+            Undeliverable::NoHandler => {
+                cx.regs.rip = cx.regs.rip.wrapping_sub(SYSCALL_LEN);
+                let invalid = cx.vp.traps.table[usize::from(vector::UD)];
+                deliver(cx, &Bounce { flags_kept: KEPT_BY_SYSCALL, ..Bounce::trap(invalid, None) })
+            }
+            stack => Err(stack),
         };
-        if let Err(e) = result {
+        if let Err(e) = e {
             undeliverable(cx, "system call", e);
         }
     });
 }
 
+#[cold]
+fn bad_iret(regs: &mut GuestRegs, e: Errno) {
+    with_cx(regs, |cx| {
+        super::report::guest_state(cx);
+        hypercore::log!(cx.xen.m, Error, "{:?}: iret from an unusable frame: {e:?}", cx.vcpu);
+        sched::domain_crash(cx.xen, cx.dom, "bad iret");
+    });
+}
+
 /// The frame says 0 for what the instruction did not keep. A kernel's own is a mistake it does not survive.
-fn sysenter(cx: &mut Cx<'_, Bare>) -> Delivered {
-    let callback = cx.vp.traps.sysenter;
-    if callback.address == 0 {
-        return inject::exception(cx, vector::GP, 0);
-    }
-    deliver(cx, &Bounce::callback(callback))
+#[cold]
+fn sysenter(regs: &mut GuestRegs) {
+    with_cx(regs, |cx| {
+        let callback = cx.vp.traps.sysenter;
+        let delivered = if callback.address == 0 {
+            inject::exception(cx, vector::GP, 0)
+        } else {
+            deliver(cx, &Bounce::callback(callback))
+        };
+        if let Err(e) = delivered {
+            undeliverable(cx, "system call", e);
+        }
+    });
 }
 
 fn hypercall(cx: &mut Cx<'_, Bare>) {
     // A number is 64 bits wide: high bits make it an unknown one.
     let nr = u32::try_from(cx.regs.rax).unwrap_or(u32::MAX);
-    if nr == HYPERVISOR_IRET {
-        if let Err(e) = iret(cx) {
-            super::report::guest_state(cx);
-            hypercore::log!(cx.xen.m, Error, "{:?}: iret from an unusable frame: {e:?}", cx.vcpu);
-            sched::domain_crash(cx.xen, cx.dom, "bad iret");
-        }
-        return;
-    }
     let args = [cx.regs.rdi, cx.regs.rsi, cx.regs.rdx, cx.regs.r10, cx.regs.r8, cx.regs.r9];
     let result = hypercore::hypercall::dispatch(cx, nr, &args);
     hypercore::hypercall::finish(cx, result);
