@@ -147,22 +147,28 @@ pub fn memory(dom0: &mut Session) -> Result<Memory> {
 
 /// A first guest makes dom0 itself grow (its grant tables, its drivers' event channels); that stays with dom0
 /// and is no loss, so memory is compared from after one.
-///
-/// `xl` gives each hotplug script 40 s by the clock. An emulated machine on a busy host may need more for the first
-/// one, whose programs come from the disk: then what dom0 was doing is printed, and the guest is created again.
 pub fn warm_up(dom0: &mut Session) -> Result<()> {
-    let create = "xl create -p /etc/xen/guest.cfg";
-    match dom0.command(create, STEP)? {
-        (0, _) => {}
+    create(dom0, "-p /etc/xen/guest.cfg")?;
+    dom0.must("xl destroy guest", STEP)?;
+    wait_gone(dom0)
+}
+
+/// `xl create` with these arguments.
+///
+/// `xl` gives each hotplug script 40 s by the clock. An emulated machine on a busy host may need more, above all for
+/// the first one, whose programs come from the disk: then what dom0 was doing is printed, and the guest is created
+/// again, once.
+pub fn create(dom0: &mut Session, args: &str) -> Result<()> {
+    let create = format!("xl create {args}");
+    match dom0.command(&create, STEP)? {
+        (0, _) => Ok(()),
         (_, output) if output.contains("because of timeout") => {
-            println!("demo: a hotplug script took more than xl allows, in its first run:\n{output}");
+            println!("demo: a hotplug script took more than xl allows:\n{output}");
             last_words(dom0);
-            dom0.must(create, STEP)?;
+            dom0.must(&create, STEP).map(drop)
         }
         (code, output) => bail!("`{create}` ended with {code}:\n{output}"),
     }
-    dom0.must("xl destroy guest", STEP)?;
-    wait_gone(dom0)
 }
 
 /// Prints what dom0 can tell of its state: what it waits for, its kernel's and the hypervisor's last messages.

@@ -131,7 +131,7 @@ fn stages(env: &Env, args: &Args) -> Vec<Stage> {
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
             stages.push(demo_check(hypervisor, "6.12", QemuVersion::V10, Some("Skylake-Client-v4")));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V7, None));
-            stages.push(tools::stage(hypervisor));
+            stages.extend(tools::stages(hypervisor));
             stages
         }
         Extent::Soak => {

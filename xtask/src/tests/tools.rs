@@ -11,16 +11,28 @@ use crate::qemu::{Bus, Chipset};
 use crate::run::Hypervisor;
 use crate::setup::QemuVersion;
 
-pub fn stage(hypervisor: Hypervisor) -> Stage {
-    Stage::new("xl: every command", move |env| {
-        let mut dom0 = demo::boot_dom0(env, &machine(hypervisor), "xl")?;
+pub fn stages(hypervisor: Hypervisor) -> [Stage; 2] {
+    [
+        stage("xl: every command", "xl", hypervisor, commands),
+        stage("xl: three guests of two vCPUs at once", "three", hypervisor, three_guests),
+    ]
+}
+
+/// All of a guest's memory comes back after the work.
+fn stage(
+    name: &str,
+    log: &'static str,
+    hypervisor: Hypervisor,
+    work: fn(&mut Session) -> Result<()>,
+) -> Stage {
+    Stage::new(name, move |env| {
+        let mut dom0 = demo::boot_dom0(env, &machine(hypervisor), log)?;
         dom0.login("dom0", PASSWORD, BOOT)?;
         dom0.must("dmesg -n 1", STEP)?;
         demo::warm_up(&mut dom0)?;
         let before = demo::memory(&mut dom0)?;
         dom0.must("xl debug-keys m", STEP)?;
-        commands(&mut dom0)?;
-        three_guests(&mut dom0)?;
+        work(&mut dom0)?;
         demo::wait_gone(&mut dom0)?;
         let after = demo::memory(&mut dom0)?;
         if after != before {
@@ -61,7 +73,7 @@ fn commands(dom0: &mut Session) -> Result<()> {
         bail!("xl info does not say 4.17:\n{info}");
     }
     dom0.must("xl dmesg | grep -q .", STEP)?;
-    dom0.must("xl create -p /etc/xen/guest.cfg vcpus=2", STEP)?;
+    demo::create(dom0, "-p /etc/xen/guest.cfg vcpus=2")?;
     let paused = state(dom0, "guest")?;
     if !paused.contains('p') {
         bail!("after `xl create -p` the state is {paused}");
@@ -89,16 +101,16 @@ fn commands(dom0: &mut Session) -> Result<()> {
     // `xl top` passes no options on; this is what it runs.
     dom0.must("xentop -b -i 1 | grep -q guest", STEP)?;
     dom0.must("xl shutdown -w guest", BOOT)?;
-    demo::wait_gone(dom0)
+    Ok(())
 }
 
 /// Three guests of two vCPUs from copies of the disk, one ended by `destroy`.
 fn three_guests(dom0: &mut Session) -> Result<()> {
     for n in 1..=3 {
-        dom0.must(&format!("cp --sparse=always /srv/guest/disk.img /srv/guest/disk{n}.img"), BOOT)?;
+        dom0.must(&format!("cp --sparse=always /srv/guest/disk.img /srv/guest/disk{n}.img && sync"), BOOT)?;
         let disk = format!("disk=[\"format=raw,vdev=xvda,access=rw,target=/srv/guest/disk{n}.img\"]");
         let vif = format!("vif=[\"bridge=xenbr0,mac=00:16:3e:00:01:0{n}\"]");
-        dom0.must(&format!("xl create /etc/xen/guest.cfg vcpus=2 'name=\"g{n}\"' '{disk}' '{vif}'"), STEP)?;
+        demo::create(dom0, &format!("/etc/xen/guest.cfg vcpus=2 'name=\"g{n}\"' '{disk}' '{vif}'"))?;
     }
     for n in 1..=3 {
         dom0.send(&format!("xl console g{n}\n"))?;
