@@ -89,6 +89,12 @@ impl Overlay {
         // A fixed identity: without one systemd treats every boot as the first.
         overlay.text("etc/machine-id", format!("{}\n", "5".repeat(32)));
         overlay.text("etc/fstab", "# The root is mounted by the initramfs.\n".into());
+        // An emulated machine on a busy host may look at its console's device for longer than the usual 90 s, after
+        // which nobody could log in.
+        overlay.text(
+            "etc/systemd/system.conf.d/patient.conf",
+            "[Manager]\nDefaultTimeoutStartSec=15min\n".into(),
+        );
         overlay.text("etc/systemd/journald.conf.d/volatile.conf", "[Journal]\nStorage=volatile\n".into());
         overlay
             .text("etc/issue", format!("Debian 12 ({hostname}). Log in as root, password {password}.\n\n"));
