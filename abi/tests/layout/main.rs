@@ -61,7 +61,11 @@ fn visit(folder: &Path, prefix: &str, each: &mut impl FnMut(&str, &str)) {
     for entry in std::fs::read_dir(folder).expect("read abi's source") {
         let path = entry.expect("read abi's source").path();
         let stem = path.file_stem().unwrap().to_str().unwrap();
-        let module = format!("{prefix}{stem}");
+        // A header's numbers may have a file of their own; what they are called does not change.
+        let module = match stem {
+            "numbers" => prefix.trim_end_matches("::").to_owned(),
+            _ => format!("{prefix}{stem}"),
+        };
         if path.is_dir() {
             visit(&path, &format!("{module}::"), each);
         } else if stem != "layout" {
