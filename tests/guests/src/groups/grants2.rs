@@ -49,6 +49,15 @@ impl Table {
     }
 }
 
+/// Which frame an entry of version 1 names.
+fn whose(word: u64, mfn: u64) -> &'static str {
+    match word >> 32 {
+        frame if frame == mfn => "same",
+        0 => "none",
+        _ => "other",
+    }
+}
+
 fn set_version(version: u32) -> (i64, u32) {
     let mut arg = GnttabSetVersion { version };
     (grant(GNTTABOP_SET_VERSION, &mut arg), arg.version)
@@ -578,13 +587,7 @@ fn to_version_1(table: &Table, shared: &Page, window: &Page) {
                 format_args!("grants2.back-{name}-word"),
                 "{:#x} frame={}",
                 word & 0xffff_ffff,
-                if word >> 32 == mfn {
-                    "same"
-                } else if word >> 32 == 0 {
-                    "none"
-                } else {
-                    "other"
-                }
+                whose(word, mfn)
             );
             say!(format_args!("grants2.forth-after-{name}"), "{:?}", set_version(2));
         }
@@ -609,18 +612,7 @@ fn to_version_1(table: &Table, shared: &Page, window: &Page) {
     say!("grants2.back", "{} {} {:?}", mapped.status, also.status, set_version(1));
     for gref in 0..10 {
         let word = table.shared.get(gref);
-        say!(
-            format_args!("grants2.back-{gref}"),
-            "{:#x} frame={}",
-            word & 0xffff_ffff,
-            if word >> 32 == mfn {
-                "same"
-            } else if word >> 32 == 0 {
-                "none"
-            } else {
-                "other"
-            }
-        );
+        say!(format_args!("grants2.back-{gref}"), "{:#x} frame={}", word & 0xffff_ffff, whose(word, mfn));
     }
     let clear = (8..512).all(|i| table.shared.get(i) == 0) && (0..512).all(|i| table.second.get(i) == 0);
     say!("grants2.back-cleared", "{clear}");
