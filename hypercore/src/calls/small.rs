@@ -11,7 +11,7 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering::*;
 
 /// Assists a 64-bit PV guest may switch on (bit n: `VMASST_TYPE_n`). Those about segments and PAE mean nothing to
-/// it; writable page tables are always emulated. The strict machine-to-physical table is absent.
+/// it; writable page tables are always emulated.
 pub const PV_ASSISTS: u64 = 1 << VMASST_TYPE_4GB_SEGMENTS
     | 1 << VMASST_TYPE_4GB_SEGMENTS_NOTIFY
     | 1 << VMASST_TYPE_WRITABLE_PAGETABLES

@@ -28,17 +28,8 @@ unsafe extern "C" {
 global_asm!(
     r#"
     .section .text.entry, "ax"
-    /* What both entries do: a frame as an interrupt would leave it, with the selectors SYSCALL stands for. */
-    .macro enter_by_syscall cs, vector
-    swapgs
-    movq %rsp, %gs:{scratch}
-    movq %gs:{rsp0}, %rsp
-    pushq $0xe02b
-    pushq %gs:{scratch}
-    pushq %r11
-    pushq $\cs
-    pushq %rcx
-    pushq $0
+    /* What follows the frame, of whichever entry: the other registers, and the call. */
+    .macro serve vector
     movl $\vector, 4(%rsp)
     "#,
     asm_push_regs!(),
@@ -49,6 +40,20 @@ global_asm!(
     subq $8, %rsp
     call {syscall}
     addq $8, %rsp
+    .endm
+
+    /* What both entries of SYSCALL do: a frame as an interrupt would leave it, with the selectors SYSCALL stands for. */
+    .macro enter_by_syscall cs, vector
+    swapgs
+    movq %rsp, %gs:{scratch}
+    movq %gs:{rsp0}, %rsp
+    pushq $0xe02b
+    pushq %gs:{scratch}
+    pushq %r11
+    pushq $\cs
+    pushq %rcx
+    pushq $0
+    serve \vector
     .endm
 
     .balign 32
@@ -87,17 +92,9 @@ guest_sysenter_entry:
     pushq $3
     pushq $0
     pushq $0
-    movl ${sysenter}, 4(%rsp)
-    "#,
-    asm_push_regs!(),
-    asm_clac!(),
-    r#"
-    movq %rsp, %rdi
-    xorl %ebp, %ebp
-    subq $8, %rsp
-    call {syscall}
-    addq $8, %rsp
+    serve {sysenter}
     jmp ret_to_guest
+    .purgem serve
     "#,
     scratch = const offset::SCRATCH,
     rsp0 = const offset::RSP0,
