@@ -155,13 +155,15 @@ impl Apt {
 
     /// One package as a file, below `target/pkg/deb-NAME`.
     pub fn deb(&self, package: &str, suite: &str) -> Result<PathBuf> {
-        let dir = self.dir.parent().context("target folder")?.join("pkg").join(format!("deb-{package}"));
+        let all = self.dir.parent().context("target folder")?.join("pkg");
+        let dir = all.join(format!("deb-{package}"));
         if let Some(deb) = find_debs(&dir)?.pop() {
             return Ok(deb);
         }
         let archives = self.dir.join("archives").join(package);
         self.debs(&archives, suite, &[package], false)?;
-        fs::rename(archives, &dir)?;
+        fs::create_dir_all(&all)?;
+        fs::rename(&archives, &dir).with_context(|| format!("moving {package} to {}", dir.display()))?;
         find_debs(&dir)?.pop().context("the package's file")
     }
 
