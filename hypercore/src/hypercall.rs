@@ -6,7 +6,7 @@ use crate::guest;
 use crate::machine::Machine;
 use crate::nospec;
 use crate::refusal;
-use crate::xen::{Cx, HcResult, Restart, Stop};
+use crate::xen::{Cx, HcResult, Stop};
 use abi::Errno;
 use abi::xen::*;
 use abi::xenolith::HYPERVISOR_XENOLITH_OP;
@@ -109,11 +109,12 @@ fn multicall<M: Machine>(cx: &mut Cx<'_, M>, list: u64, count: u32) -> HcResult 
         let refused = matches!(result, Err(Stop::Errno(_))) && entry.op != HYPERVISOR_XENOLITH_OP.into();
         let Some(answer) = answer(result) else {
             // The entry becomes its own continuation; what preempted it goes first.
-            if let Some(Restart { nr, args }) = cx.restart.take() {
-                let rewritten = MulticallEntry { op: nr.into(), result: 0, args };
+            if let Some(restart) = cx.restart.take() {
+                let args = restart.over(entry.args);
+                let rewritten = MulticallEntry { op: restart.nr.into(), result: 0, args };
                 guest::write(&cx.xen.m, at, &rewritten)?;
             }
-            return cx.restart(HYPERVISOR_MULTICALL, [at, u64::from(count - i), 0, 0, 0, 0]);
+            return cx.restart(HYPERVISOR_MULTICALL, [at, u64::from(count - i)]);
         };
         guest::write(&cx.xen.m, at + offset_of!(MulticallEntry, result) as u64, &answer)?;
         let rest = count - i - 1;
@@ -123,7 +124,7 @@ fn multicall<M: Machine>(cx: &mut Cx<'_, M>, list: u64, count: u32) -> HcResult 
         let let_in = (i + 1) % BATCH == 0 && cx.xen.m.preempt_point();
         if rest != 0 && (let_in || crate::sched::need_resched(cx.xen, cx.xen.m.cpu())) {
             let next = at + size_of::<MulticallEntry>() as u64;
-            return cx.restart(HYPERVISOR_MULTICALL, [next, rest.into(), 0, 0, 0, 0]);
+            return cx.restart(HYPERVISOR_MULTICALL, [next, rest.into()]);
         }
     }
     Ok(0)
@@ -154,9 +155,10 @@ pub fn finish<M: Machine>(cx: &mut Cx<'_, M>, result: HcResult) {
     }
     let r = &mut *cx.regs;
     match cx.restart.take() {
-        Some(Restart { nr, args }) => {
-            r.rax = nr.into();
-            [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9] = args;
+        Some(restart) => {
+            r.rax = restart.nr.into();
+            let args = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
+            [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9] = restart.over(args);
             r.rip = r.rip.wrapping_sub(INSTRUCTION);
         }
         // No handler stops for later without saying how.

@@ -47,6 +47,20 @@ pub struct Cx<'a, M: Machine> {
 pub struct Restart {
     pub nr: u32,
     pub args: [u64; 6],
+    /// How many of `args` the call has. Registers beyond them are the guest's own: its kernel keeps values there over
+    /// the call.
+    pub count: usize,
+}
+
+impl Restart {
+    /// `before` as the continuation leaves it: the call's own arguments changed, the others kept.
+    pub fn over(&self, before: [u64; 6]) -> [u64; 6] {
+        let mut args = before;
+        for (to, from) in args.iter_mut().zip(self.args).take(self.count) {
+            *to = from;
+        }
+        args
+    }
 }
 
 /// Why a handler stops early.
@@ -72,9 +86,13 @@ impl From<crate::machine::GuestFault> for Stop {
 pub type HcResult = Result<u64, Stop>;
 
 impl<M: Machine> Cx<'_, M> {
-    /// `return cx.restart(nr, args)`: run this hypercall again from `args` after letting others in.
-    pub fn restart(&mut self, nr: u32, args: [u64; 6]) -> HcResult {
-        self.restart = Some(Restart { nr, args });
+    /// `return cx.restart(nr, args)`: run this hypercall again from `args`, all it takes (six at most), after letting
+    /// others in.
+    pub fn restart<const N: usize>(&mut self, nr: u32, args: [u64; N]) -> HcResult {
+        const { assert!(N <= 6) }
+        let mut all = [0; 6];
+        all[..N].copy_from_slice(&args);
+        self.restart = Some(Restart { nr, args: all, count: N });
         Err(Stop::Continue)
     }
 

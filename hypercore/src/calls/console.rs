@@ -35,7 +35,7 @@ fn write<M: Machine>(cx: &mut Cx<'_, M>, count: u32, buffer: u64) -> HcResult {
             break;
         }
         if i % BATCH == 0 && cx.xen.m.preempt_point() {
-            let args = [CONSOLEIO_WRITE.into(), left.into(), at, 0, 0, 0];
+            let args = [CONSOLEIO_WRITE.into(), left.into(), at];
             return cx.restart(HYPERVISOR_CONSOLE_IO, args);
         }
     }

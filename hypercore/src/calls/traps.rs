@@ -31,7 +31,7 @@ pub fn set_trap_table<M: Machine>(cx: &mut Cx<'_, M>, table: u64) -> HcResult {
     }
     // A list need not end: others go first.
     let next = guest::element::<TrapInfo>(table, BATCH)?;
-    cx.restart(HYPERVISOR_SET_TRAP_TABLE, [next, 0, 0, 0, 0, 0])
+    cx.restart(HYPERVISOR_SET_TRAP_TABLE, [next])
 }
 
 /// `stack_switch(ss, rsp)`: the kernel's stack for entries from user mode.

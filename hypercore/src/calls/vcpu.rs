@@ -102,7 +102,7 @@ fn initialise<M: Machine>(cx: &mut Cx<'_, M>, v: &Arc<Vcpu>, arg: u64) -> HcResu
     let dom = cx.dom.clone();
     // A tool that holds this lock may wait for the calling vCPU to leave its CPU: never wait for it here.
     let Some(_serial) = dom.domctl.try_lock() else {
-        return cx.restart(HYPERVISOR_VCPU_OP, [VCPUOP_INITIALISE.into(), v.id.0.into(), arg, 0, 0, 0]);
+        return cx.restart(HYPERVISOR_VCPU_OP, [VCPUOP_INITIALISE.into(), v.id.0.into(), arg]);
     };
     if v.initialised.load(Acquire) {
         return Err(Errno::EEXIST.into());
@@ -110,7 +110,7 @@ fn initialise<M: Machine>(cx: &mut Cx<'_, M>, v: &Arc<Vcpu>, arg: u64) -> HcResu
     match context::set(cx.xen, &dom, v, &ctx) {
         Ok(()) => Ok(0),
         Err(Fail::Again) => {
-            let args = [VCPUOP_INITIALISE.into(), v.id.0.into(), arg, 0, 0, 0];
+            let args = [VCPUOP_INITIALISE.into(), v.id.0.into(), arg];
             cx.restart(HYPERVISOR_VCPU_OP, args)
         }
         Err(Fail::Errno(e)) => Err(e.into()),

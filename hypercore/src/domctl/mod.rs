@@ -121,7 +121,7 @@ pub fn domctl<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     let call = Call::read(cx.xen, arg)?;
     match run(cx, &call)? {
         Outcome::Done => Ok(0),
-        Outcome::Again => cx.restart(HYPERVISOR_DOMCTL, [arg, 0, 0, 0, 0, 0]),
+        Outcome::Again => cx.restart(HYPERVISOR_DOMCTL, [arg]),
     }
 }
 

@@ -138,7 +138,7 @@ fn reset<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, id: u16, arg: u64) -> HcResul
     if life::reset(cx.xen, &dom) {
         return Ok(0);
     }
-    cx.restart(HYPERVISOR_EVENT_CHANNEL_OP, [u64::from(EVTCHNOP_RESET_CONT), arg, 0, 0, 0, 0])
+    cx.restart(HYPERVISOR_EVENT_CHANNEL_OP, [u64::from(EVTCHNOP_RESET_CONT), arg])
 }
 
 /// ENOSYS: the 2-level layout has none.

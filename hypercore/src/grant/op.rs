@@ -47,7 +47,7 @@ pub fn grant_table_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u64, uop: u64, count:
     if done.count == count {
         return Ok(0);
     }
-    let rest = [u64::from(cmd), done.next, u64::from(count - done.count), 0, 0, 0];
+    let rest = [u64::from(cmd), done.next, u64::from(count - done.count)];
     cx.restart(HYPERVISOR_GRANT_TABLE_OP, rest)
 }
 

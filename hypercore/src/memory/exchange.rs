@@ -76,7 +76,7 @@ pub(super) fn exchange<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
 /// Goes on later from where `ex` says.
 fn again<M: Machine>(cx: &mut Cx<'_, M>, arg: u64, ex: &MemoryExchange) -> HcResult {
     guest::write(&cx.xen.m, arg, ex)?;
-    cx.restart(HYPERVISOR_MEMORY_OP, [abi::memory::XENMEM_EXCHANGE.into(), arg, 0, 0, 0, 0])
+    cx.restart(HYPERVISOR_MEMORY_OP, [abi::memory::XENMEM_EXCHANGE.into(), arg])
 }
 
 /// Frames taken from the allocator: they go back unless [`Self::keep`] says they have an owner.

@@ -60,7 +60,7 @@ pub(super) fn change<M: Machine>(cx: &mut Cx<'_, M>, op: u32, start: u64, arg: u
     while done < r.nr_extents {
         if done != start && cx.xen.m.preempt_point() {
             let cmd = u64::from(op) & CMD_MASK | done << EXTENT_SHIFT;
-            return cx.restart(HYPERVISOR_MEMORY_OP, [cmd, arg, 0, 0, 0, 0]);
+            return cx.restart(HYPERVISOR_MEMORY_OP, [cmd, arg]);
         }
         let one = match op {
             XENMEM_INCREASE_RESERVATION => increase(cx.xen, &dom, &r, done, limit),
@@ -71,7 +71,7 @@ pub(super) fn change<M: Machine>(cx: &mut Cx<'_, M>, op: u32, start: u64, arg: u
             Ok(true) => done += 1,
             Ok(false) => {
                 let cmd = u64::from(op) & CMD_MASK | done << EXTENT_SHIFT;
-                return cx.restart(HYPERVISOR_MEMORY_OP, [cmd, arg, 0, 0, 0, 0]);
+                return cx.restart(HYPERVISOR_MEMORY_OP, [cmd, arg]);
             }
             Err(e) => {
                 let e = refuse!(xen, e, "extent {} of {}", done, r.nr_extents);

@@ -52,7 +52,7 @@ pub(super) fn acquire<M: Machine>(cx: &mut Cx<'_, M>, start: u64, arg: u64) -> H
     for i in start..r.nr_frames.into() {
         if i != start && cx.xen.m.preempt_point() {
             let cmd = u64::from(XENMEM_ACQUIRE_RESOURCE) | i << EXTENT_SHIFT;
-            return cx.restart(HYPERVISOR_MEMORY_OP, [cmd, arg, 0, 0, 0, 0]);
+            return cx.restart(HYPERVISOR_MEMORY_OP, [cmd, arg]);
         }
         // Below `most`, so it fits.
         let frame = (r.frame + i) as u32;

@@ -130,7 +130,7 @@ pub fn mmu_update<M: Machine>(
         Err(Fail::Again) => {
             let rest = guest::element::<MmuUpdate>(ureqs, u64::from(done))?;
             let left = u64::from((count - done) | MMU_UPDATE_PREEMPTED);
-            cx.restart(HYPERVISOR_MMU_UPDATE, [rest, left, pdone, foreigndom, 0, 0])
+            cx.restart(HYPERVISOR_MMU_UPDATE, [rest, left, pdone, foreigndom])
         }
     }
 }
@@ -190,7 +190,7 @@ pub fn update_va_mapping<M: Machine>(cx: &mut Cx<'_, M>, va: u64, val: u64, flag
     match update_va(cx, &foreign, va, val, flags) {
         Ok(()) => Ok(0),
         Err(Fail::Errno(e)) => Err(e.into()),
-        Err(Fail::Again) => cx.restart(HYPERVISOR_UPDATE_VA_MAPPING, [va, val, flags, 0, 0, 0]),
+        Err(Fail::Again) => cx.restart(HYPERVISOR_UPDATE_VA_MAPPING, [va, val, flags]),
     }
 }
 
@@ -206,9 +206,7 @@ pub fn update_va_mapping_otherdomain<M: Machine>(
     match update_va(cx, &foreign, va, val, flags) {
         Ok(()) => Ok(0),
         Err(Fail::Errno(e)) => Err(e.into()),
-        Err(Fail::Again) => {
-            cx.restart(HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN, [va, val, flags, domid, 0, 0])
-        }
+        Err(Fail::Again) => cx.restart(HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN, [va, val, flags, domid]),
     }
 }
 

@@ -62,7 +62,7 @@ pub fn mmuext_op<M: Machine>(
         Err(Fail::Again) => {
             let rest = guest::element::<MmuextOp>(uops, u64::from(done))?;
             let left = u64::from((count - done) | MMU_UPDATE_PREEMPTED);
-            cx.restart(HYPERVISOR_MMUEXT_OP, [rest, left, pdone, foreigndom, 0, 0])
+            cx.restart(HYPERVISOR_MMUEXT_OP, [rest, left, pdone, foreigndom])
         }
     }
 }
