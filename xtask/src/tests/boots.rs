@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use sha2::Digest;
 
+use super::root::Work;
 use super::{Outcome, Stage, pairs, root};
 use crate::demo::{BOOT, STEP};
 use crate::expect::Session;
@@ -100,7 +101,7 @@ fn all_pairs() -> Vec<Boot> {
 }
 
 pub fn ci(hypervisor: Hypervisor) -> Vec<Stage> {
-    CI.iter().map(|boot| stage(*boot, hypervisor)).collect()
+    CI.iter().map(|boot| stage(*boot, Work::Whole, hypervisor)).collect()
 }
 
 /// Debian on the machines that people are told to use, in every combination.
@@ -136,8 +137,11 @@ fn other_disks() -> impl Iterator<Item = Boot> {
     })
 }
 
+/// The named machines do all of their work; the combinations show that each boots, to its disk and off again.
 pub fn full(hypervisor: Hypervisor) -> Vec<Stage> {
-    main_machines().chain(other_disks()).chain(all_pairs()).map(|boot| stage(boot, hypervisor)).collect()
+    let named = main_machines().chain(other_disks()).map(|boot| stage(boot, Work::Whole, hypervisor));
+    let combined = all_pairs().into_iter().map(|boot| stage(boot, Work::OneBoot, hypervisor));
+    named.chain(combined).collect()
 }
 
 impl Boot {
@@ -192,11 +196,11 @@ impl Boot {
     }
 }
 
-fn stage(boot: Boot, hypervisor: Hypervisor) -> Stage {
+fn stage(boot: Boot, work: Work, hypervisor: Hypervisor) -> Stage {
     let name = boot.name();
     let log: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
     Stage::new(name, move |env| match boot.disk {
-        Some(bus) => root::debian(env, &boot, bus, hypervisor, &log),
+        Some(bus) => root::debian(env, &boot, bus, work, hypervisor, &log),
         None => shell(env, &boot, hypervisor, &log),
     })
 }

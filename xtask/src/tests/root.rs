@@ -14,8 +14,24 @@ use crate::repository::{PACKAGE, PROGRAM, Repository, SUITE};
 use crate::run::Hypervisor;
 use crate::setup::Env;
 
-/// To the default target; the root is where it should be and holds what is written; then reboot, and power off.
-pub fn debian(env: &Env, boot: &Boot, bus: Bus, hypervisor: Hypervisor, log: &str) -> Result<Outcome> {
+/// How much is done there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A package is installed, and runs after a reboot as well.
+    Whole,
+    /// Neither.
+    OneBoot,
+}
+
+/// To the default target; the root is where it should be and holds what is written; then `work`, and power off.
+pub fn debian(
+    env: &Env,
+    boot: &Boot,
+    bus: Bus,
+    work: Work,
+    hypervisor: Hypervisor,
+    log: &str,
+) -> Result<Outcome> {
     let args = demo::Args {
         check: true,
         hypervisor,
@@ -29,7 +45,6 @@ pub fn debian(env: &Env, boot: &Boot, bus: Bus, hypervisor: Hypervisor, log: &st
         qemu: boot.qemu,
         options: boot.options().split_whitespace().map(str::to_owned).collect(),
     };
-    let repository = Repository::serve(env)?;
     let (qemu, mut machine) = demo::dom0_machine(env, &args)?;
     machine.no_reboot = false;
     let mut dom0 = Session::start(machine.command(&qemu)?, &env.log(log)?)?;
@@ -45,15 +60,22 @@ pub fn debian(env: &Env, boot: &Boot, bus: Bus, hypervisor: Hypervisor, log: &st
     )?;
     dom0.must("echo 3 > /proc/sys/vm/drop_caches; sha256sum -c /root/x.sum", STEP)?;
     host_loopback(&mut dom0, "bash")?;
-    install(&mut dom0, &repository)?;
+    if work == Work::Whole {
+        install_and_reboot(env, &mut dom0)?;
+    }
+    dom0.send("poweroff\n")?;
+    dom0.wait_exit(BOOT)?;
+    Ok(Outcome::Passed(1))
+}
+
+fn install_and_reboot(env: &Env, dom0: &mut Session) -> Result<()> {
+    let repository = Repository::serve(env)?;
+    install(dom0, &repository)?;
     println!("{PACKAGE} installed after {} s", dom0.elapsed().as_secs());
     dom0.send("reboot\n")?;
     dom0.login("dom0", PASSWORD, BOOT)?;
     dom0.must("sha256sum -c /root/x.sum", STEP)?;
-    runs(&mut dom0, &repository)?;
-    dom0.send("poweroff\n")?;
-    dom0.wait_exit(BOOT)?;
-    Ok(Outcome::Passed(1))
+    runs(dom0, &repository)
 }
 
 fn default_target(dom0: &mut Session) -> Result<()> {
