@@ -73,6 +73,7 @@ pub fn dom0(env: &Env) -> Result<PathBuf> {
     overlay.copy("srv/guest/disk.img", &guest);
     overlay.copy("srv/guest/vmlinuz", &kernel.image);
     overlay.copy("srv/guest/initramfs.gz", &initramfs::make(env, &kernel, Purpose::Root)?);
+    overlay.copy("srv/guest/pvgrub", &pvgrub(env)?);
     let mut depmod = Vec::new();
     for series in ["6.1", "6.12"] {
         let kernel = setup::kernel(env, series)?;
@@ -92,10 +93,19 @@ fn guest(env: &Env) -> Result<PathBuf> {
     let base = base(env, "guest", GUEST_PACKAGES)?;
     let mut overlay = Overlay::new("guest", PASSWORD);
     overlay.guest();
+    let kernel = guest_kernel(env)?;
+    overlay.copy("boot/vmlinuz", &kernel.image);
+    overlay.copy("boot/initrd.gz", &initramfs::make(env, &kernel, Purpose::Root)?);
     assemble(
         env,
         Recipe { name: "guest", label: GUEST_LABEL, size_mib: 512, base: &base, overlay, depmod: vec![] },
     )
+}
+
+/// GRUB as a PV kernel: it finds `/boot/grub/grub.cfg` on the guest's disks and loads the kernel that it names.
+fn pvgrub(env: &Env) -> Result<PathBuf> {
+    let dir = env.apt()?.unpack("grub-xen-host", apt::RELEASE, &["grub-xen-host"], false)?;
+    Ok(dir.join("usr/lib/grub-xen/grub-x86_64-xen.bin"))
 }
 
 /// A Debian root with these packages, as a tar archive.

@@ -147,6 +147,14 @@ impl Overlay {
              vif = [ \"bridge=xenbr0,mac=00:16:3e:00:00:01\" ]\n"
                 .into(),
         );
+        self.text(
+            "etc/xen/pvgrub.cfg",
+            "# The same guest, booted by GRUB from its own disk.\n\
+             name = \"guest\"\nkernel = \"/srv/guest/pvgrub\"\nmemory = 256\nvcpus = 1\n\
+             disk = [ \"format=raw,vdev=xvda,access=rw,target=/srv/guest/disk.img\" ]\n\
+             vif = [ \"bridge=xenbr0,mac=00:16:3e:00:00:01\" ]\n"
+                .into(),
+        );
         self.program(
             "usr/local/sbin/xen-memory",
             "#!/usr/bin/python3\n\
@@ -182,8 +190,15 @@ impl Overlay {
         );
     }
 
-    /// The guest: an address on dom0's bridge, and the checks it runs on itself.
+    /// The guest: an address on dom0's bridge, what GRUB needs to boot it from its disk, and the checks it runs on itself.
     pub fn guest(&mut self) {
+        self.text(
+            "boot/grub/grub.cfg",
+            "set timeout=0\nmenuentry Debian {\n\
+             linux /boot/vmlinuz root=LABEL=guest-root console=hvc0 systemd.show_status=auto systemd.log_level=warning by=grub\n\
+             initrd /boot/initrd.gz\n}\n"
+                .into(),
+        );
         self.text(
             "etc/systemd/network/10-nic.network",
             format!("[Match]\nName=en* eth*\n\n[Network]\nAddress={GUEST_ADDRESS}/24\nGateway={HOST_ADDRESS}\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n"),

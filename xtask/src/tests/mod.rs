@@ -14,6 +14,7 @@ mod miri;
 mod pairs;
 mod root;
 mod soak;
+mod stock;
 mod tools;
 
 use std::time::Instant;
@@ -132,6 +133,7 @@ fn stages(env: &Env, args: &Args) -> Vec<Stage> {
             stages.push(demo_check(hypervisor, "6.12", QemuVersion::V10, Some("Skylake-Client-v4")));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V7, None));
             stages.extend(tools::stages(hypervisor));
+            stages.extend(stock::stages(hypervisor));
             stages
         }
         Extent::Soak => {

@@ -19,7 +19,7 @@ pub fn stages(hypervisor: Hypervisor) -> [Stage; 2] {
 }
 
 /// All of a guest's memory comes back after the work.
-fn stage(
+pub fn stage(
     name: &str,
     log: &'static str,
     hypervisor: Hypervisor,
