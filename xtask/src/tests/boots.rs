@@ -214,6 +214,8 @@ fn shell(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Ou
     let mut dom0 = boot.start_shell(env, hypervisor, boot.options(), "", log)?;
     dom0.wait("dom0# ", BOOT)?;
     println!("a shell after {} s", dom0.elapsed().as_secs());
+    // Only what is as grave as the NMI below comes between the answers.
+    dom0.must("dmesg -n 1", STEP)?;
     identity(&mut dom0, boot)?;
     host_loopback(&mut dom0, "nc")?;
     nmi(&mut dom0, &monitor_of(&env.log(log)?))?;
