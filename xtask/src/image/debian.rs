@@ -25,6 +25,9 @@ const GUEST_PACKAGES: &str = "systemd-sysv,udev,kmod,iproute2,iputils-ping,netca
 const DOM0_PACKAGES: &str = "systemd-sysv,udev,kmod,iproute2,iputils-ping,netcat-openbsd,stress-ng,\
     bridge-utils,xen-utils-4.17,xen-utils-common,xenstore-utils";
 
+/// What dom0 also has where libvirt is tried.
+const LIBVIRT_PACKAGES: &str = "libvirt-daemon,libvirt-daemon-driver-xen,libvirt-clients";
+
 /// Folders of the kernel's modules that dom0 gets: what a Xen host needs, without the thousands of drivers.
 const MODULE_FOLDERS: &[&str] = &[
     "arch",
@@ -65,11 +68,24 @@ pub fn guest_kernel(env: &Env) -> Result<Kernel> {
 
 /// dom0's disk, with the guest's disk, kernel and configuration in `/srv/guest`.
 pub fn dom0(env: &Env) -> Result<PathBuf> {
-    let guest = guest(env)?;
     let base = base(env, "dom0", DOM0_PACKAGES)?;
-    let kernel = guest_kernel(env)?;
     let mut overlay = Overlay::new("dom0", PASSWORD);
     overlay.dom0();
+    dom0_from(env, "dom0", &base, overlay)
+}
+
+/// The same with libvirt's daemon, which nothing starts.
+pub fn dom0_with_libvirt(env: &Env) -> Result<PathBuf> {
+    let base = base(env, "libvirt", &format!("{DOM0_PACKAGES},{LIBVIRT_PACKAGES}"))?;
+    let mut overlay = Overlay::new("dom0", PASSWORD);
+    overlay.dom0();
+    overlay.libvirt();
+    dom0_from(env, "libvirt", &base, overlay)
+}
+
+fn dom0_from(env: &Env, name: &str, base: &Path, mut overlay: Overlay) -> Result<PathBuf> {
+    let guest = guest(env)?;
+    let kernel = guest_kernel(env)?;
     overlay.copy("srv/guest/disk.img", &guest);
     overlay.copy("srv/guest/vmlinuz", &kernel.image);
     overlay.copy("srv/guest/initramfs.gz", &initramfs::make(env, &kernel, Purpose::Root)?);
@@ -86,7 +102,7 @@ pub fn dom0(env: &Env) -> Result<PathBuf> {
         }
         depmod.push(kernel.version);
     }
-    assemble(env, Recipe { name: "dom0", label: DOM0_LABEL, size_mib: 3072, base: &base, overlay, depmod })
+    assemble(env, Recipe { name, label: DOM0_LABEL, size_mib: 3072, base, overlay, depmod })
 }
 
 fn guest(env: &Env) -> Result<PathBuf> {

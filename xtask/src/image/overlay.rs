@@ -190,6 +190,29 @@ impl Overlay {
         );
     }
 
+    /// libvirt's daemon: who may talk to it, and the same guest as its XML describes one.
+    pub fn libvirt(&mut self) {
+        self.text(
+            "etc/libvirt/libvirtd.conf",
+            "unix_sock_group = \"root\"\nauth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\n".into(),
+        );
+        self.text(
+            "etc/xen/guest.xml",
+            "<domain type='xen'>\n\
+             <name>guest</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>\n\
+             <os><type arch='x86_64' machine='xenpv'>linux</type>\n\
+             <kernel>/srv/guest/vmlinuz</kernel><initrd>/srv/guest/initramfs.gz</initrd>\n\
+             <cmdline>root=LABEL=guest-root console=hvc0 systemd.show_status=auto systemd.log_level=warning</cmdline></os>\n\
+             <devices>\n\
+             <disk type='file' device='disk'><driver name='phy' type='raw'/>\n\
+             <source file='/srv/guest/disk.img'/><target dev='xvda' bus='xen'/></disk>\n\
+             <interface type='bridge'><mac address='00:16:3e:00:00:01'/><source bridge='xenbr0'/></interface>\n\
+             <console type='pty'/>\n\
+             </devices></domain>\n"
+                .into(),
+        );
+    }
+
     /// The guest: an address on dom0's bridge, what GRUB needs to boot it from its disk, and the checks it runs on itself.
     pub fn guest(&mut self) {
         self.text(
