@@ -11,7 +11,9 @@ pub struct HostInfo {
     /// Per CPU: (APIC id, core id, socket id).
     pub topology: Vec<(u32, u32, u32)>,
     pub tsc_khz: u32,
-    /// TSCs agree across CPUs and run at a constant rate.
+    /// TSCs agreed across CPUs when these started: guests may read them.
+    pub tsc_sound: bool,
+    /// The same, and the processor says that they run at a constant rate.
     pub tsc_stable: bool,
     /// Wall-clock seconds and nanoseconds at system time 0.
     pub boot_wallclock: crate::sync::Mutex<(u64, u32)>,

@@ -106,6 +106,7 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
         let r = core::arch::x86_64::__cpuid_count(leaf, subleaf);
         [r.eax, r.ebx, r.ecx, r.edx]
     };
+    let policies = SystemPolicies::new(cpuid, &can);
     let wall = time::wall_at_boot_ns().max(0) as u64;
     let xen = Xen {
         m: Bare,
@@ -121,6 +122,7 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
             nr_cpus: cpus,
             topology: (0..cpus).map(|c| percpu::identifiers(c).map_or((c, c, 0), |i| (i.0, c, 0))).collect(),
             tsc_khz: time::scale().tsc_khz as u32,
+            tsc_sound: time::tsc_is_sound(),
             tsc_stable: f.invariant_tsc && time::tsc_is_sound(),
             boot_wallclock: Mutex::new((wall / 1_000_000_000, (wall % 1_000_000_000) as u32)),
             total_pages: mm::ram().total() / PAGE,
@@ -129,9 +131,9 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
             build_id: crate::symbols::build_id(),
             cmdline: String::from(info.command_line.as_str()),
             xcr0_mask: f.xcr0,
-            xsave_size: if f.xsave { cpuid(0xd, 0)[2] } else { 512 },
+            xsave_size: if f.xsave { policies.host.xsave_size(f.xcr0) } else { 512 },
             hv_l4: mm::paging::hypervisor_slots(),
-            policies: SystemPolicies::new(cpuid, &can),
+            policies,
             grants,
         },
     };

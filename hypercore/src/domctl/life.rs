@@ -6,11 +6,11 @@ use crate::domain::Domain;
 use crate::ids::CpuId;
 use crate::machine::Machine;
 use crate::refuse;
-use crate::time::TscInfo;
 use crate::xen::Cx;
 use crate::{sched, time};
 use abi::Errno;
 use abi::domctl::*;
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering::*;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -54,26 +54,29 @@ pub(super) fn set_time_offset<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call
 }
 
 /// EINVAL: no such mode.
-pub(super) fn set_tsc_info<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+pub(super) fn set_tsc_info<M: Machine>(cx: &mut Cx<'_, M>, dom: &Arc<Domain>, call: &Call) -> OpResult {
     let t: DomctlTscInfo = call.get();
     not_self(cx, dom)?;
     if t.tsc_mode > TSC_MODE_NEVER_EMULATE {
         return Err(refuse!(cx.xen, Errno::EINVAL, "there is no tsc_mode {}", t.tsc_mode));
     }
-    *dom.time.tsc.lock() =
-        TscInfo { mode: t.tsc_mode, elapsed_ns: t.elapsed_nsec, khz: t.gtsc_khz, incarnation: t.incarnation };
+    // Whether RDTSC traps is decided where a vCPU is switched to.
+    sched::pause_domain_sync(cx.xen, dom);
+    let now = cx.xen.m.now();
+    dom.time.set_tsc(&cx.xen.host, now, t.tsc_mode, t.elapsed_nsec, t.gtsc_khz, t.incarnation);
+    dom.for_each_vcpu(|v| time::clock::outdate_vcpu_time(v));
+    sched::unpause_domain(cx.xen, dom);
     DONE
 }
 
 pub(super) fn get_tsc_info<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     not_self(cx, dom)?;
-    let t = *dom.time.tsc.lock();
-    let khz = if t.khz == 0 { cx.xen.host.tsc_khz } else { t.khz };
+    let (t, elapsed_nsec, gtsc_khz) = dom.time.tsc_info(&cx.xen.host, cx.xen.m.tsc_and_now());
     let info = DomctlTscInfo {
         tsc_mode: t.mode,
-        gtsc_khz: khz,
+        gtsc_khz,
         incarnation: t.incarnation,
-        elapsed_nsec: cx.xen.m.now(),
+        elapsed_nsec,
         ..Default::default()
     };
     call.put(&cx.xen.m, &info)?;

@@ -304,7 +304,19 @@ fn weights_and_modes_are_kept() {
     assert_eq!(b.call(XEN_DOMCTL_SETTSCINFO, id, &t), Ok(0));
     assert_eq!(b.call(XEN_DOMCTL_GETTSCINFO, id, &0u64), Ok(0));
     let got: DomctlTscInfo = b.answer();
-    assert_eq!((got.tsc_mode, got.gtsc_khz, got.incarnation), (TSC_MODE_NEVER_EMULATE, 5, 3));
+    assert_eq!((got.tsc_mode, got.gtsc_khz, got.incarnation), (TSC_MODE_NEVER_EMULATE, 0, 3));
+    let t = DomctlTscInfo { tsc_mode: TSC_MODE_ALWAYS_EMULATE, elapsed_nsec: 1 << 40, ..t };
+    assert_eq!(b.call(XEN_DOMCTL_SETTSCINFO, id, &t), Ok(0));
+    assert_eq!(b.call(XEN_DOMCTL_GETTSCINFO, id, &0u64), Ok(0));
+    let got: DomctlTscInfo = b.answer();
+    assert_eq!((got.tsc_mode, got.gtsc_khz, got.elapsed_nsec >> 40), (TSC_MODE_ALWAYS_EMULATE, 5, 1));
+    // The clock a vCPU finds is in terms of that counter.
+    let dom = b.dom0.xen.domains.get(DomId(id)).unwrap();
+    let v = dom.vcpu(VcpuId(0)).unwrap();
+    let clock = crate::time::clock::read_clock(b.dom0.xen, &v);
+    assert_eq!(clock.tsc_timestamp, dom.time.tsc.lock().ticks(clock.system_time));
+    let scale = crate::time::TscScale::from_khz(5);
+    assert_eq!((clock.tsc_to_system_mul, clock.tsc_shift), (scale.mul, scale.shift));
     let size = |size| DomctlAddressSize { size };
     assert_eq!(b.call(XEN_DOMCTL_SET_ADDRESS_SIZE, id, &size(64)), Ok(0));
     assert_eq!(errno(b.call(XEN_DOMCTL_SET_ADDRESS_SIZE, id, &size(32))), Errno::EOPNOTSUPP);

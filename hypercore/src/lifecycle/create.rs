@@ -10,6 +10,7 @@ use crate::sched;
 use crate::vcpu::{Vcpu, VcpuPrivate};
 use crate::xen::Xen;
 use abi::Errno;
+use abi::domctl::TSC_MODE_DEFAULT;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -35,6 +36,9 @@ pub fn create_domain<M: Machine>(
     let shared_info = HvFrame::alloc(&xen.m, xen.frames, n.id)
         .ok_or_else(|| refuse!(xen, Errno::ENOMEM, "no frame is free for shared_info"))?;
     let dom = Domain::new(n, shared_info, DomainPolicy::new(policy))?;
+    if !n.privileged {
+        dom.time.set_tsc(&xen.host, xen.m.now(), TSC_MODE_DEFAULT, 0, 0, 0);
+    }
     xen.domains.insert(dom.clone())?;
     Ok(dom)
 }

@@ -48,6 +48,7 @@ impl World {
             nr_cpus: cpus,
             topology: (0..cpus).map(|c| (c, c, 0)).collect(),
             tsc_khz: 1_000_000,
+            tsc_sound: true,
             tsc_stable: true,
             boot_wallclock: crate::sync::Mutex::new((0, 0)),
             total_pages: frames - FIRST_RAM,

@@ -52,10 +52,14 @@ pub(crate) struct Stamp {
 /// A clock is set anew at the latest after this long.
 const REFRESH: u64 = 1_000_000_000;
 
-/// The clock as of now on this CPU.
-fn sample<M: Machine>(xen: &Xen<M>, version: u32) -> VcpuTimeInfo {
-    let (tsc, now) = xen.m.tsc_and_now();
-    let scale = TscScale::from_khz(xen.host.tsc_khz.max(1));
+/// The clock as of now on this CPU, in terms of the counter that the vCPU's domain reads.
+fn sample<M: Machine>(xen: &Xen<M>, v: &Vcpu, version: u32) -> VcpuTimeInfo {
+    let (mut tsc, now) = xen.m.tsc_and_now();
+    let mut scale = TscScale::from_khz(xen.host.tsc_khz.max(1));
+    if let Some(dom) = v.domain().filter(|dom| dom.time.tsc_emulated()) {
+        let emulated = *dom.time.tsc.lock();
+        (tsc, scale) = (emulated.ticks(now), emulated.scale());
+    }
     VcpuTimeInfo {
         version,
         tsc_timestamp: tsc,
@@ -80,13 +84,18 @@ pub fn update_vcpu_time<M: Machine>(xen: &Xen<M>, v: &Vcpu) -> bool {
     true
 }
 
+/// The clock of `v` is out of date: its domain reads another counter.
+pub fn outdate_vcpu_time(v: &Vcpu) {
+    v.time.stamp.at_ns.store(0, Relaxed);
+}
+
 /// As [`update_vcpu_time`], without asking whether it is needed (its area moved).
 pub fn force_vcpu_time<M: Machine>(xen: &Xen<M>, v: &Vcpu) {
     let s = &v.time.stamp;
     // Even numbers are valid; odd ones say "being written".
     let version = s.version.load(Relaxed).wrapping_add(2);
     s.version.store(version, Relaxed);
-    let info = sample(xen, version);
+    let info = sample(xen, v, version);
     if v.events.info.with(|area| write_clock(&xen.m, &info, |m, at, w| area.store(m, at, w))).is_some() {
         s.at_ns.store(info.system_time.max(1), Relaxed);
         s.cpu.store(xen.m.cpu().0, Relaxed);
@@ -110,7 +119,7 @@ fn write_clock<M: Machine>(m: &M, info: &VcpuTimeInfo, store: impl Fn(&M, usize,
 
 /// A fresh reading for the registered copy.
 pub(crate) fn read_clock<M: Machine>(xen: &Xen<M>, v: &Vcpu) -> VcpuTimeInfo {
-    sample(xen, v.time.stamp.version.load(Relaxed))
+    sample(xen, v, v.time.stamp.version.load(Relaxed))
 }
 
 /// Writes the wall clock of `dom` (`wc_*` of its shared_info).

@@ -3,6 +3,7 @@
 //! - [`queue`]: timer queues, one per CPU. A vCPU's timers stand on the queue of the CPU that armed them.
 //! - [`clock`]: the paravirtual clock in `vcpu_time_info` and the wall clock in `shared_info`.
 //! - [`runstate`]: copies of runstate and clock at guest addresses.
+//! - [`tsc`]: the counter a domain reads, which may be emulated.
 //!
 //! The machine's part: on its timer interrupt it calls [`expired`], which leaves the hardware timer set for
 //! [`next_deadline`]; after [`crate::sched::schedule`] it calls [`rearm`].
@@ -10,9 +11,11 @@
 pub mod clock;
 pub mod queue;
 pub mod runstate;
+pub mod tsc;
 
 pub use clock::{TscScale, set_wallclock, update_vcpu_time, update_wallclock};
 pub use queue::Timers;
+pub use tsc::TscInfo;
 
 use crate::ids::CpuId;
 use crate::machine::Machine;
@@ -47,15 +50,10 @@ pub struct DomainTime {
     pub offset_seconds: AtomicI64,
     /// What `settscinfo` asked for.
     pub tsc: Mutex<TscInfo>,
-}
-
-/// `settscinfo` / `gettscinfo`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct TscInfo {
-    pub mode: u32,
-    pub elapsed_ns: u64,
-    pub khz: u32,
-    pub incarnation: u32,
+    /// [`TscInfo::emulated`], for who asks often.
+    tsc_emulated: AtomicBool,
+    /// The last that an emulated RDTSC answered.
+    tsc_last: AtomicU64,
 }
 
 impl DomainTime {

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicBool, Ordering::*};
 
 use hypercore::domain::Domain;
 use hypercore::ids::{CpuId, DomId};
+use hypercore::machine::Cpus;
 use hypercore::sched;
 
 use super::{XEN, xen};
@@ -134,10 +135,11 @@ fn tsc_modes() {
     let sound = if crate::time::tsc_is_sound() { "agree" } else { "do not agree" };
     always(format_args!("TSCs of the CPUs {sound}"));
     for d in all() {
-        let t = *d.time.tsc.lock();
+        let (t, elapsed_ns, khz) = d.time.tsc_info(&xen().host, xen().m.tsc_and_now());
+        let emulated = if t.emulated { ", emulated" } else { "" };
         always(format_args!(
-            "{}: mode={} kHz={} inc={} elapsed={} ns",
-            d.id, t.mode, t.khz, t.incarnation, t.elapsed_ns
+            "{}: mode={} kHz={khz} inc={} elapsed={elapsed_ns} ns{emulated}",
+            d.id, t.mode, t.incarnation
         ));
     }
 }

@@ -1,18 +1,20 @@
 //! Privileged instructions of guests: what `hypercore::emulate` needs, from the vCPU and this CPU.
 
 use hypercore::dom0::hypercall_page;
+use hypercore::domain::Domain;
 use hypercore::emulate::decode::Segment;
 use hypercore::emulate::privileged::{self, Outcome, PrivOps, Stop};
 use hypercore::emulate::ptwr;
 use hypercore::guest;
 use hypercore::ids::Mfn;
 use hypercore::io::ports;
-use hypercore::machine::Frames;
+use hypercore::machine::{Cpus, Frames};
 use hypercore::mm::ptwr::Tables;
 use hypercore::mm::types::get_writable;
 use hypercore::policy::Feature;
 use hypercore::policy::cpuid::{CpuidContext, TscLeaves};
 use hypercore::policy::msr::{self, MsrContext, ReadMsr, WriteMsr};
+use hypercore::time::TscScale;
 use hypercore::traps::bounce::Undeliverable;
 use hypercore::traps::inject::{self, vector};
 use hypercore::xen::Cx;
@@ -102,7 +104,7 @@ impl PrivOps for Ops<'_, '_> {
         let context = self.msr_context();
         match self.cx.dom.policy.with(|p| msr::read(msr, p, &context)) {
             ReadMsr::Value(v) => Ok(v),
-            ReadMsr::Tsc => Ok(instr::rdtsc()),
+            ReadMsr::Tsc => Ok(tsc(self.cx)),
             ReadMsr::FsBase => Ok(segments::fs_base()),
             ReadMsr::GsBase => Ok(segments::gs_base()),
             ReadMsr::KernelGsBase => {
@@ -161,7 +163,7 @@ impl PrivOps for Ops<'_, '_> {
                     return Err(Stop::GP);
                 }
                 self.cx.vp.cr4 = value & CR4_GUEST;
-                apply_cr4(self.cx.vp.cr4);
+                apply_cr4(self.cx.vp.cr4, self.cx.dom);
             }
             3 => {
                 let root = Mfn(value >> 12);
@@ -183,7 +185,7 @@ impl PrivOps for Ops<'_, '_> {
         if !self.cx.vp.kernel_mode && self.cx.vp.cr4 & CR4_TSD != 0 {
             return Err(Stop::GP);
         }
-        Ok(instr::rdtsc())
+        Ok(tsc(self.cx))
     }
     fn tsc_aux(&mut self) -> Result<u32, Stop> {
         Ok(self.cx.vp.tsc_aux as u32)
@@ -229,9 +231,15 @@ impl PrivOps for Ops<'_, '_> {
     }
 }
 
-/// CR4 while this guest runs: TSD, DE and PCE are its own.
-pub fn apply_cr4(guest: u64) {
-    let want = features::cr4() | guest & (CR4_TSD | CR4_DE);
+/// The time-stamp counter as the guest reads it.
+fn tsc(cx: &Cx<'_, Bare>) -> u64 {
+    if cx.dom.time.tsc_emulated() { cx.dom.time.emulated_tsc(cx.xen.m.now()) } else { instr::rdtsc() }
+}
+
+/// CR4 while this guest runs: TSD and DE are its own; RDTSC traps as well where its domain's is emulated.
+pub fn apply_cr4(guest: u64, dom: &Domain) {
+    let emulated = if dom.time.tsc_emulated() { CR4_TSD } else { 0 };
+    let want = features::cr4() | guest & (CR4_TSD | CR4_DE) | emulated;
     if instr::read_cr4() != want {
         // SAFETY: TSD and DE bind ring 3 and debug registers only; all else is the hypervisor's constant.
         unsafe { instr::write_cr4(want) };
@@ -240,7 +248,9 @@ pub fn apply_cr4(guest: u64) {
 
 /// CPUID as the running vCPU sees it.
 fn cpuid(cx: &Cx<'_, Bare>, leaf: u32, subleaf: u32) -> [u32; 4] {
-    let scale = crate::time::scale();
+    let tsc = *cx.dom.time.tsc.lock();
+    let guest_khz = if tsc.khz == 0 { cx.xen.host.tsc_khz } else { tsc.khz };
+    let scale = TscScale::from_khz(guest_khz.max(1));
     let context = CpuidContext {
         apic_id: cx.vcpu.id.0 as u8,
         // Linux's kernel gives XSAVE up if it does not see this before it sets CR4.
@@ -249,8 +259,11 @@ fn cpuid(cx: &Cx<'_, Bare>, leaf: u32, subleaf: u32) -> [u32; 4] {
         xcr0: cx.vp.xcr0,
         machine_address_bits: features::get().phys_bits,
         tsc: TscLeaves {
+            emulated: tsc.emulated,
+            mode: tsc.mode,
+            incarnation: tsc.incarnation,
             host_reliable: cx.xen.host.tsc_stable,
-            guest_khz: cx.xen.host.tsc_khz,
+            guest_khz,
             host_khz: cx.xen.host.tsc_khz,
             mul: scale.mul,
             shift: scale.shift,

@@ -64,7 +64,7 @@ fn switch_in(v: Arc<Vcpu>, regs: &mut GuestRegs) {
     g.bad_selectors.set(!segments::restore(&vp));
     fpu::restore(&mut vp);
     set_ts(vp.cr0 & CR0_TS != 0);
-    super::privops::apply_cr4(vp.cr4);
+    super::privops::apply_cr4(vp.cr4, &dom);
     super::debugreg::restore(&vp);
     machine::set_tsc_aux(vp.tsc_aux);
     *regs = vp.regs;
