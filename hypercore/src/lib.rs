@@ -49,3 +49,4 @@ pub mod traps;
 pub mod vcpu;
 pub mod watchdog;
 pub mod xen;
+pub mod xstate;

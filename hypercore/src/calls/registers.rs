@@ -9,7 +9,13 @@ use abi::arch_x86::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER, SEGBASE_GS_U
 use x86::pte::canonical;
 
 const CR0_TS: u64 = 1 << 3;
-const CR4_DE: u64 = 1 << 3;
+pub const CR4_TSD: u64 = 1 << 2;
+pub const CR4_DE: u64 = 1 << 3;
+const CR4_PCE: u64 = 1 << 8;
+const CR4_FSGSBASE: u64 = 1 << 16;
+pub const CR4_OSXSAVE: u64 = 1 << 18;
+/// CR4 bits a guest may change its view of.
+pub const CR4_GUEST: u64 = CR4_TSD | CR4_DE | CR4_PCE | CR4_OSXSAVE | CR4_FSGSBASE;
 
 /// DR6 and DR7 (Intel SDM vol. 3B 17.2): bits that read as fixed values, and what a guest may not set.
 const DR6_ZERO: u64 = 1 << 12;

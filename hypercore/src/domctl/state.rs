@@ -7,33 +7,23 @@ use crate::fallible::filled;
 use crate::guest;
 use crate::machine::Machine;
 use crate::refuse;
-use crate::vcpu::{FpuArea, VcpuPrivate};
+use crate::vcpu::VcpuPrivate;
 use crate::xen::Cx;
+use crate::xstate::{self, BadImage, word};
 use abi::Errno;
 use abi::domctl::*;
 
 /// What stands before the XSAVE image in a tool's buffer: XCR0, and all bits it ever had.
 const HEAD: usize = 16;
-// The XSAVE image (Intel SDM vol. 1, 13.4): MXCSR, and the header after the legacy part.
-const MXCSR: usize = 24;
-const MXCSR_MASK: u32 = 0xffff;
-const XSTATE_BV: usize = 512;
-const HEADER_END: usize = 576;
 
 /// The only MSR of a PV vCPU that is neither policy nor in its context.
 const MSR_TSC_AUX: u32 = 0xc000_0103;
 const MSRS: u32 = 1;
 
-fn word(bytes: &[u8], at: usize) -> u64 {
-    let mut w = [0; 8];
-    w.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(w)
-}
-
 /// Bytes of a whole buffer; 0 without XSAVE.
 fn ext_size<M: Machine>(cx: &Cx<'_, M>) -> usize {
     let host = &cx.xen.host;
-    if host.xcr0_mask == 0 { 0 } else { HEAD + (host.xsave_size as usize).min(size_of::<FpuArea>()) }
+    if host.xcr0_mask == 0 { 0 } else { HEAD + host.xsave_size as usize }
 }
 
 /// Size 0 asks for the size and the components.
@@ -42,7 +32,7 @@ pub(super) fn get_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call)
     let v = vcpu_of(cx, dom, e.vcpu)?;
     not_self(cx, dom)?;
     let (size, mask) = (ext_size(cx), cx.xen.host.xcr0_mask);
-    if e.size == 0 && e.xfeature_mask == 0 {
+    if e.size == 0 && e.xfeature_mask == 0 || e.buffer.is_null() {
         (e.size, e.xfeature_mask) = (size as u64, mask);
         call.put(&cx.xen.m, &e)?;
         return DONE;
@@ -52,9 +42,12 @@ pub(super) fn get_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call)
     }
     let mut bytes = filled(size, || 0u8)?;
     with_paused(cx, &v, |p| {
+        let image = &p.fpu.0[..size - HEAD];
+        // What the guest has switched off since may be in use all the same.
+        let ever = p.xcr0 | xstate::components(image);
         bytes[..8].copy_from_slice(&p.xcr0.to_le_bytes());
-        bytes[8..HEAD].copy_from_slice(&p.xcr0.to_le_bytes());
-        bytes[HEAD..].copy_from_slice(&p.fpu.0[..size - HEAD]);
+        bytes[8..HEAD].copy_from_slice(&ever.to_le_bytes());
+        bytes[HEAD..].copy_from_slice(image);
     })?;
     guest::write_bytes(&cx.xen.m, e.buffer.addr(), &bytes).map_err(|_| Errno::EFAULT)?;
     DONE
@@ -74,30 +67,32 @@ pub(super) fn set_ext<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call)
     guest::read_bytes(&cx.xen.m, e.buffer.addr(), &mut bytes).map_err(|_| Errno::EFAULT)?;
     let (xcr0, ever) = (word(&bytes, 0), word(&bytes, 8));
     let may = dom.policy.with(|p| p.xstates()) & cx.xen.host.xcr0_mask;
-    // x87 is always on, AVX needs SSE.
-    let sound = xcr0 & 1 != 0 && xcr0 & 6 != 4;
-    if !sound || xcr0 & !ever != 0 || ever & !may != 0 {
+    if !xstate::xcr0_valid(xcr0, may) || xcr0 & !ever != 0 || ever & !may != 0 {
         return Err(refuse!(cx.xen, Errno::EINVAL, "xcr0 {:x} where the domain may have {:x}", xcr0, may));
     }
-    let image = &mut bytes[HEAD..];
+    let image = &bytes[HEAD..];
     if !image.is_empty() {
-        let whole = image.len() >= HEADER_END;
-        let header_ok = whole
-            && word(image, XSTATE_BV) & !ever == 0
-            && image[XSTATE_BV + 8..HEADER_END].iter().all(|&b| b == 0);
-        if !header_ok {
-            return Err(refuse!(cx.xen, Errno::EINVAL, "the XSAVE header is not one the processor takes"));
-        }
-        let mut mxcsr = [0; 4];
-        mxcsr.copy_from_slice(&image[MXCSR..MXCSR + 4]);
-        let mxcsr = u32::from_le_bytes(mxcsr);
-        if mxcsr & !MXCSR_MASK != 0 {
-            return Err(refuse!(cx.xen, Errno::EINVAL, "MXCSR {:x} has bits beyond {:x}", mxcsr, MXCSR_MASK));
+        let end = |states| cx.xen.host.policies.host.xsave_size(states);
+        match xstate::check(image, ever, end) {
+            Ok(()) => {}
+            Err(BadImage::Header) => {
+                return Err(refuse!(
+                    cx.xen,
+                    Errno::EINVAL,
+                    "the XSAVE header is not one the processor takes"
+                ));
+            }
+            Err(BadImage::Short) => {
+                return Err(refuse!(cx.xen, Errno::EINVAL, "{} bytes do not hold what it has", image.len()));
+            }
+            Err(BadImage::Mxcsr(m)) => {
+                return Err(refuse!(cx.xen, Errno::EINVAL, "MXCSR {:x} has reserved bits", m));
+            }
         }
     }
     with_paused(cx, &v, |p| {
         p.xcr0 = xcr0;
-        p.fpu.0[..image.len()].copy_from_slice(image);
+        p.fpu.set(image);
     })?;
     DONE
 }

@@ -360,6 +360,8 @@ fn a_context_comes_back_as_it_was_given() {
     c.user_regs.rip = 0xffff_ffff_8100_0000;
     c.user_regs.rsi = 0x1234;
     c.ctrlreg[3] = l4.0 << 12;
+    // TSD and OSXSAVE are the guest's, PGE is not.
+    c.ctrlreg[4] = 1 << 2 | 1 << 18 | 1 << 7;
     c.user_regs.rsp = 1 << 47;
     b.s.set(at, &c);
     assert_eq!(errno(b.call(XEN_DOMCTL_SETVCPUCONTEXT, id, &arg)), Errno::EINVAL);
@@ -372,6 +374,7 @@ fn a_context_comes_back_as_it_was_given() {
     assert_eq!((got.user_regs.rip, got.user_regs.rsi), (c.user_regs.rip, 0x1234));
     assert_eq!((got.ctrlreg[3], got.flags & VGCF_ONLINE), (l4.0 << 12, VGCF_ONLINE));
     assert_eq!(got.user_regs.cs & 3, 3);
+    assert_eq!(got.ctrlreg[4], 1 << 2 | 1 << 18);
     assert_eq!(b.info(id).unwrap().nr_online_vcpus, 1);
     // The root is typed and referenced; all of it goes with the domain.
     assert_eq!(dom.dying(), crate::domain::Dying::Alive);
@@ -428,6 +431,20 @@ fn extended_state_is_checked_before_it_is_taken() {
     b.s.set(buffer, &3u64);
     b.s.set(buffer + 16 + 512, &(1u64 << 62));
     assert_eq!(errno(b.call(XEN_DOMCTL_SETVCPUEXTSTATE, id, &e)), Errno::EINVAL);
+    // AVX is not this machine's, nor part of AVX-512 any machine's.
+    for xcr0 in [7u64, 0x27] {
+        b.s.set(buffer, &[xcr0, xcr0]);
+        b.s.set(buffer + 16 + 512, &0u64);
+        assert_eq!(errno(b.call(XEN_DOMCTL_SETVCPUEXTSTATE, id, &e)), Errno::EINVAL);
+    }
+    // What has been switched off while it was in use is told of.
+    let v = b.dom0.xen.domains.get(DomId(id)).unwrap().vcpu(VcpuId(0)).unwrap();
+    v.with_private(|p| {
+        p.xcr0 = 1;
+        p.fpu.0[512] = 3;
+    });
+    assert_eq!(b.call(XEN_DOMCTL_GETVCPUEXTSTATE, id, &e), Ok(0));
+    assert_eq!(b.s.get::<[u64; 2]>(buffer), [1, 3]);
     let short = DomctlVcpuextstate { size: e.size - 8, ..e };
     assert_eq!(errno(b.call(XEN_DOMCTL_GETVCPUEXTSTATE, id, &short)), Errno::EINVAL);
     let msrs = b.s.put(&DomctlVcpuMsr { index: 0xc000_0103, reserved: 0, value: 7 });

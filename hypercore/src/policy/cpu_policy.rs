@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::features::{Feature, KNOWN};
 use super::featureset::{FeatureSet, WORDS};
+use crate::xstate;
 
 /// EAX, EBX, ECX, EDX.
 pub type Leaf = [u32; 4];
@@ -237,9 +238,18 @@ impl CpuPolicy {
         }
     }
 
-    /// Cuts out of leaf 0xd what `mask` (XCR0 bits) has not.
-    pub(super) fn limit_xstates(&mut self, mask: u64) {
-        let mask = self.xstates() & mask;
+    /// Leaf 0xd as `from` has it, without what is not in `mask` (XCR0 bits) or belongs to a feature that is not there.
+    /// Sizes and places are the processor's: nobody else can know them.
+    pub(super) fn limit_xstates(&mut self, from: &CpuPolicy, mask: u64) {
+        let instructions = self.xstate[1][A];
+        self.xstate = from.xstate;
+        self.xstate[1][A] = instructions;
+        let mut mask = self.xstates() & mask;
+        for (feature, states) in [(Feature::AVX, xstate::AVX), (Feature::AVX512F, xstate::AVX512)] {
+            if !self.has(feature) {
+                mask &= !states;
+            }
+        }
         let has_xsave = self.has(Feature::XSAVE) && mask & 3 == 3;
         for i in 2..XSTATE {
             if !has_xsave || mask >> i & 1 == 0 {

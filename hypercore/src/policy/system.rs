@@ -99,7 +99,7 @@ impl SystemPolicies {
         features.set(Feature::HYPERVISOR, true);
         new.set_features(&features.without_orphans());
         new.drop_private_leaves();
-        new.limit_xstates(self.pv_max.xstates());
+        new.limit_xstates(&self.pv_max, self.pv_max.xstates());
         Ok(new)
     }
 }
@@ -142,7 +142,7 @@ fn pv_policy(host: &CpuPolicy, can: &Capabilities, mask: &FeatureSet) -> CpuPoli
     }
     policy.set_features(&features.without_orphans());
     policy.drop_private_leaves();
-    policy.limit_xstates(can.xcr0);
+    policy.limit_xstates(host, can.xcr0);
     policy.platform_info = if can.cpuid_faulting { PLATFORM_INFO_CPUID_FAULTING } else { 0 };
     policy
 }

@@ -209,7 +209,19 @@ fn a_tool_takes_features_away_but_cannot_add() {
     let new = policies.update(&policies.pv_default, &wanted.leaves().unwrap(), &wanted.msrs()).unwrap();
     assert!(!new.has(Feature::AVX) && !new.has(Feature::AVX2) && !new.has(Feature::VMX));
     assert!(new.has(Feature::ITSC), "available on request");
+    let without = CpuidContext { xcr0: 3, ..CX };
+    assert_eq!(cpuid(&new, 0xd, 0, &without), [3, 0x240, 0x240, 0], "nor its state");
+    assert_eq!(cpuid(&new, 0xd, 2, &without), [0; 4]);
     assert_eq!(cpuid(&new, 1, 0, &CX)[D], cpuid(&policies.pv_default, 1, 0, &CX)[D]);
+}
+
+/// Where a component stands in an image is the processor's affair.
+#[test]
+fn a_tool_moves_no_component() {
+    let policies = intel();
+    let component = CpuidLeaf { leaf: 0xd, subleaf: 2, a: 0x1000, b: 0x2000, c: 0, d: 0 };
+    let new = policies.update(&policies.pv_default, &[component], &[]).unwrap();
+    assert_eq!(new, policies.pv_default);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! canonical addresses, a valid FXSAVE image. The decoded context is applied as a whole or not at all.
 
 use super::{Callback, TrapEntry, rflags};
-use crate::calls::registers::put_debugreg;
+use crate::calls::registers::{CR4_GUEST, put_debugreg};
 use crate::calls::small::PV_ASSISTS;
 use crate::domain::Domain;
 use crate::guest;
@@ -24,12 +24,6 @@ use x86::pte::canonical;
 use x86::regs::GuestRegs;
 use zerocopy::{FromZeros, IntoBytes};
 
-/// Bits of MXCSR (Intel SDM vol. 1 10.2.3); a reserved one would fault when loaded.
-const MXCSR_MASK: u32 = 0xffff;
-/// Offsets in the FXSAVE and XSAVE images.
-const MXCSR: usize = 24;
-const XSTATE_BV: usize = 512;
-const XSTATE_LEGACY: u64 = 3;
 const CR0_TS: u64 = 1 << 3;
 
 /// The frame of trap entry is the beginning of the ABI's registers: one layout, in two crates that do not know of each
@@ -185,6 +179,7 @@ fn decode(vp: &mut VcpuPrivate, c: &VcpuGuestContext) -> Result<(), Errno> {
     vp.kernel_mode = c.flags & VGCF_IN_KERNEL != 0;
     vp.iopl = (u.rflags >> 12 & 3) as u8;
     vp.cr0 = c.ctrlreg[0] & CR0_TS;
+    vp.cr4 = c.ctrlreg[4] & CR4_GUEST;
     for (to, from) in vp.traps.table.iter_mut().zip(&c.trap_ctxt) {
         *to = trap_entry(from)?;
     }
@@ -197,12 +192,7 @@ fn decode(vp: &mut VcpuPrivate, c: &VcpuGuestContext) -> Result<(), Errno> {
     vp.traps.kernel_ss = kernel_selector(c.kernel_ss as u16);
     vp.traps.kernel_sp = c.kernel_sp;
     if c.flags & VGCF_I387_VALID != 0 {
-        vp.fpu.0[..c.fpu_ctxt.len()].copy_from_slice(&c.fpu_ctxt);
-        let mut mxcsr = [0; 4];
-        mxcsr.copy_from_slice(&c.fpu_ctxt[MXCSR..MXCSR + 4]);
-        let mxcsr = u32::from_le_bytes(mxcsr) & MXCSR_MASK;
-        vp.fpu.0[MXCSR..MXCSR + 4].copy_from_slice(&mxcsr.to_le_bytes());
-        vp.fpu.0[XSTATE_BV..XSTATE_BV + 8].copy_from_slice(&XSTATE_LEGACY.to_le_bytes());
+        vp.fpu.set_legacy(&c.fpu_ctxt);
     }
     // A context made by an older hypervisor may hold what is refused today: then it is left out.
     for reg in [0, 1, 2, 3, 6, 7] {

@@ -3,6 +3,9 @@
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use hypercore::vcpu::FpuArea;
+use hypercore::xstate;
+
 use super::instr::{rdmsr, read_cr0, read_cr4, write_cr0, write_cr4, wrmsr, xsetbv};
 use crate::sync::Once;
 
@@ -41,6 +44,9 @@ pub struct Features {
     pub xsave: bool,
     /// State components switched on in XCR0.
     pub xcr0: u64,
+    /// FXRSTOR and XRSTOR leave the addresses of the last x87 instruction and its operand as they were, but where an
+    /// exception is pending (AMD's, up to Zen).
+    pub keeps_x87_addresses: bool,
     pub x2apic: bool,
     pub page_1gb: bool,
     /// The TSC runs at one rate in all power states.
@@ -72,12 +78,16 @@ pub fn detect(allow_smep: bool, allow_smap: bool, allow_x2apic: bool) {
     let one = __cpuid(1);
     let seven = if basic >= 7 { __cpuid_count(7, 0).ebx } else { 0 };
     let power = if extended >= 0x8000_0007 { __cpuid(0x8000_0007).edx } else { 0 };
-    let sizes = if extended >= 0x8000_0008 { __cpuid(0x8000_0008).eax } else { 36 };
+    let (sizes, more) = match extended {
+        0x8000_0008.. => (__cpuid(0x8000_0008).eax, __cpuid(0x8000_0008).ebx),
+        _ => (36, 0),
+    };
+    // First word of "AuthenticAMD" and "HygonGenuine".
+    let amd = matches!(__cpuid(0).ebx, 0x6874_7541 | 0x6f67_7948);
     let xsave = one.ecx & 1 << 26 != 0;
     let xcr0 = if xsave && basic >= 0xd {
         let leaf = __cpuid_count(0xd, 0);
-        // x87, SSE, AVX, the three of AVX-512.
-        (u64::from(leaf.eax) | u64::from(leaf.edx) << 32) & 0xe7
+        switched((u64::from(leaf.eax) | u64::from(leaf.edx) << 32) & xstate::SWITCHED)
     } else {
         0
     };
@@ -88,11 +98,23 @@ pub fn detect(allow_smep: bool, allow_smap: bool, allow_x2apic: bool) {
         fsgsbase: seven & 1 != 0,
         xsave,
         xcr0,
+        keeps_x87_addresses: amd && more & 1 << 2 == 0,
         x2apic: allow_x2apic && one.ecx & 1 << 21 != 0,
         page_1gb: __cpuid(0x8000_0001).edx & 1 << 26 != 0,
         invariant_tsc: power & 1 << 8 != 0,
         phys_bits: sizes as u8,
     });
+}
+
+/// The components of `all` whose state there is room for: all of them on processors so far.
+fn switched(all: u64) -> u64 {
+    let end = |i| {
+        let component = __cpuid_count(0xd, i);
+        component.eax + component.ebx
+    };
+    let room = size_of::<FpuArea>() as u32;
+    let fits = (2..63).filter(|&i| all >> i & 1 != 0).all(|i| end(i) <= room);
+    if fits && xstate::xcr0_valid(all, all) { all } else { all & (xstate::X87 | xstate::SSE) }
 }
 
 /// The CR4 the hypervisor runs with.

@@ -6,6 +6,10 @@ use hypercore::vcpu::VcpuPrivate;
 
 use crate::cpu::features;
 
+/// Low byte of the status word in an image, and its bit of a pending exception.
+const FSW: usize = 2;
+const FSW_ERROR: u8 = 1 << 7;
+
 /// Makes `xcr0` the guest's set of enabled components; the hypervisor saves and restores all of them.
 pub fn load_xcr0(xcr0: u64) {
     // SAFETY: the set was checked to be one the processor takes.
@@ -37,6 +41,12 @@ pub fn save(vp: &mut VcpuPrivate) {
 pub fn restore(vp: &mut VcpuPrivate) {
     let area = vp.fpu.0.as_ptr();
     let f = features::get();
+    if f.keeps_x87_addresses && vp.fpu.0[FSW] & FSW_ERROR == 0 {
+        // What the last guest executed is none of this one's business.
+        let none = 0u32;
+        // SAFETY: all of the x87's state is replaced below; a pending exception is gone before anything could raise it.
+        unsafe { asm!("fnclex", "emms", "fild dword ptr [{}]", in(reg) &raw const none, options(nostack)) };
+    }
     // SAFETY: as in `save`.
     unsafe {
         if f.xsave {

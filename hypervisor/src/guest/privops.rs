@@ -1,5 +1,6 @@
 //! Privileged instructions of guests: what `hypercore::emulate` needs, from the vCPU and this CPU.
 
+use hypercore::calls::registers::{self, CR4_DE, CR4_GUEST, CR4_OSXSAVE, CR4_TSD};
 use hypercore::dom0::hypercall_page;
 use hypercore::domain::Domain;
 use hypercore::emulate::decode::Segment;
@@ -18,6 +19,7 @@ use hypercore::time::TscScale;
 use hypercore::traps::bounce::Undeliverable;
 use hypercore::traps::inject::{self, vector};
 use hypercore::xen::Cx;
+use hypercore::xstate;
 use x86::regs::GuestRegs;
 
 use super::machine::Bare;
@@ -27,13 +29,6 @@ use crate::cpu::{features, instr};
 const CR0_TS: u64 = 1 << 3;
 /// CR0 as a PV guest sees it, but for TS: protection, paging and the numeric coprocessor are on.
 const CR0: u64 = 0x8005_0033;
-const CR4_OSXSAVE: u64 = 1 << 18;
-/// CR4 bits a guest may change its view of.
-const CR4_GUEST: u64 = CR4_TSD | CR4_DE | CR4_PCE | CR4_OSXSAVE | CR4_FSGSBASE;
-const CR4_TSD: u64 = 1 << 2;
-const CR4_DE: u64 = 1 << 3;
-const CR4_PCE: u64 = 1 << 8;
-const CR4_FSGSBASE: u64 = 1 << 16;
 /// CR4 bits it sees set whatever it writes: PSE, PAE, MCE, PGE, OSFXSR, OSXMMEXCPT.
 const CR4_FIXED: u64 = 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 10;
 const LONGEST_INSTRUCTION: usize = 15;
@@ -159,7 +154,7 @@ impl PrivOps for Ops<'_, '_> {
             0 if (value ^ CR0) & !CR0_TS == 0 => self.cx.vp.cr0 = value & CR0_TS,
             2 => hypercore::event::set_cr2(self.cx.xen, self.cx.vcpu, value),
             4 => {
-                if value & CR4_OSXSAVE != 0 && !features::get().xsave {
+                if value & CR4_OSXSAVE != 0 && !self.cx.dom.policy.with(|p| p.has(Feature::XSAVE)) {
                     return Err(Stop::GP);
                 }
                 self.cx.vp.cr4 = value & CR4_GUEST;
@@ -174,12 +169,10 @@ impl PrivOps for Ops<'_, '_> {
         Ok(())
     }
     fn dr_read(&mut self, dr: u8) -> Result<u64, Stop> {
-        super::debugreg::sync(self.cx.vp);
-        self.cx.vp.debugreg.get(dr as usize).copied().ok_or(Stop::GP)
+        registers::get_debugreg(self.cx, dr.into()).map_err(|_| Stop::GP)
     }
     fn dr_write(&mut self, dr: u8, value: u64) -> Result<(), Stop> {
-        super::debugreg::sync(self.cx.vp);
-        hypercore::calls::registers::set_debugreg(self.cx, dr.into(), value).map(drop).map_err(|_| Stop::GP)
+        registers::set_debugreg(self.cx, dr.into(), value).map(drop).map_err(|_| Stop::GP)
     }
     fn tsc(&mut self) -> Result<u64, Stop> {
         if !self.cx.vp.kernel_mode && self.cx.vp.cr4 & CR4_TSD != 0 {
@@ -195,14 +188,11 @@ impl PrivOps for Ops<'_, '_> {
         Err(Stop::GP)
     }
     fn xsetbv(&mut self, index: u32, value: u64) -> Result<(), Stop> {
-        let most = features::get().xcr0;
-        // x87 always; AVX needs SSE; the AVX-512 components come together and need AVX.
-        let fine = index == 0
-            && value & 1 != 0
-            && value & !most == 0
-            && (value & 4 == 0 || value & 2 != 0)
-            && (value & 0xe0 == 0 || value & 0xe6 == 0xe6);
-        if !fine {
+        if self.cx.vp.cr4 & CR4_OSXSAVE == 0 {
+            return Err(Stop::Fault { vector: vector::UD, error: 0 });
+        }
+        let may = self.cx.dom.policy.with(|p| p.xstates()) & features::get().xcr0;
+        if index != 0 || !xstate::xcr0_valid(value, may) {
             return Err(Stop::GP);
         }
         self.cx.vp.xcr0 = value;
