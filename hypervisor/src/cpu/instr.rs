@@ -123,3 +123,10 @@ pub fn rdtsc() -> u64 {
     }
     u64::from(low) | u64::from(high) << 32
 }
+
+/// DR6 as after a reset: no debug exception has happened.
+#[inline]
+pub fn reset_dr6() {
+    // SAFETY: the register only tells of exceptions.
+    unsafe { asm!("mov dr6, {}", in(reg) 0xffff_0ff0u64, options(nomem, nostack)) };
+}

@@ -36,7 +36,7 @@ fn switch_out(regs: &GuestRegs) {
     segments::save(&mut cur.vp);
     set_ts(false);
     fpu::save(&mut cur.vp);
-    super::debugreg::save(&mut cur.vp);
+    super::debugreg::save(&cur.vp);
     cur.vcpu.check_in(cur.vp);
     hypercore::sched::context_saved(xen(), &cur.vcpu);
 }

@@ -157,7 +157,7 @@ fn exception(cx: &mut Cx<'_, Bare>, v: u8) -> Delivered {
             Ok(())
         }
         vector::DB => {
-            super::debugreg::sync(cx.vp);
+            super::debugreg::taken(cx.vp);
             inject::exception(cx, v, 0)
         }
         vector::BP | vector::OF => {

@@ -76,7 +76,7 @@ pub extern "C" fn trap_ist(frame: &mut Frame) {
         },
         // A debug exception in the hypervisor is a guest's breakpoint on a stack or buffer of its own, put off by
         // MOV SS: nothing to do, and the guest gets no report from in here.
-        1 => {}
+        1 => crate::cpu::instr::reset_dr6(),
         _ => panic::on_exception(frame, read_cr2()),
     }
 }
