@@ -49,10 +49,6 @@ pub fn addr<T>(value: &mut T) -> u64 {
     (&raw mut *value) as u64
 }
 
-pub fn console_write(bytes: &[u8]) {
-    call(HYPERVISOR_CONSOLE_IO, [CONSOLEIO_WRITE.into(), bytes.len() as u64, bytes.as_ptr() as u64, 0]);
-}
-
 pub fn update_va_mapping(va: u64, pte: u64, flags: u64) -> i64 {
     call(HYPERVISOR_UPDATE_VA_MAPPING, [va, pte, flags, 0])
 }

@@ -1,8 +1,8 @@
-//! Lines for the log: formatted into a buffer, written by one `console_io` call.
+//! Lines for the log: formatted into a buffer, written at once.
 
 use core::fmt::{self, Write};
 
-use crate::hypercall;
+use crate::console;
 
 struct Line {
     bytes: [u8; 2048],
@@ -23,7 +23,7 @@ impl Write for Line {
 pub fn say_raw(text: fmt::Arguments<'_>) {
     let mut line = Line { bytes: [0; 2048], len: 0 };
     let _ = line.write_fmt(text);
-    hypercall::console_write(&line.bytes[..line.len]);
+    console::write(&line.bytes[..line.len]);
 }
 
 /// `say!("group.check", "format", …)`: the answer to a check.

@@ -283,10 +283,9 @@ pub fn trap_info(vector: u8, flags: u8) -> TrapInfo {
     TrapInfo { vector, flags, cs: FLAT_KERNEL_CS, _pad0: 0, address: stub(vector) }
 }
 
-/// Registers all handlers. 0x80..=0x83 may be reached from privilege 0..=3; 0x84 masks events.
-pub fn install() {
-    let mut table = [TrapInfo::default(); VECTORS.len() + 1];
-    for (entry, &vector) in table.iter_mut().zip(&VECTORS) {
+/// All handlers. 0x80..=0x83 may be reached from privilege 0..=3; 0x84 masks events.
+pub fn table() -> [TrapInfo; VECTORS.len()] {
+    VECTORS.map(|vector| {
         let flags = match vector {
             3 | 4 => 3,
             0x80..=0x83 => vector & 3,
@@ -294,9 +293,15 @@ pub fn install() {
             14 => TI_IF,
             _ => 0,
         };
-        *entry = trap_info(vector, flags);
-    }
-    let answer = hypercall::call(HYPERVISOR_SET_TRAP_TABLE, [table.as_ptr() as u64, 0, 0, 0]);
+        trap_info(vector, flags)
+    })
+}
+
+/// Registers them.
+pub fn install() {
+    let mut table_and_end = [TrapInfo::default(); VECTORS.len() + 1];
+    table_and_end[..VECTORS.len()].copy_from_slice(&table());
+    let answer = hypercall::call(HYPERVISOR_SET_TRAP_TABLE, [table_and_end.as_ptr() as u64, 0, 0, 0]);
     assert!(answer == 0, "set_trap_table: {answer}");
     let answer =
         hypercall::call(HYPERVISOR_SET_CALLBACKS, [event_stub(), failsafe_stub(), syscall_stub(), 0]);

@@ -27,15 +27,70 @@ struct Known {
     xenolith: String,
 }
 
-pub fn stage(env: &Env) -> Option<Stage> {
-    env.root.join("tests/guests/Cargo.toml").exists().then(compare_hypervisors)
+/// What is asked of the two hypervisors, and on which machine.
+#[derive(Clone, Copy)]
+struct Question {
+    name: &'static str,
+    /// What the logs' names end in.
+    log: &'static str,
+    /// The tiny guest's groups.
+    groups: &'static str,
+    smp: u32,
+    options: &'static str,
 }
 
-fn compare_hypervisors() -> Stage {
-    Stage::new("tiny guest: answers as on Debian's Xen", |env| {
+const ALL: Question =
+    Question { name: "tiny guest: answers as on Debian's Xen", log: "", groups: "all", smp: 2, options: "" };
+
+/// Asked of Xenolith alone: Debian's Xen does not let the second vCPU run while the first one polls.
+const SWITCH: Question = Question {
+    name: "tiny guest: two vCPUs of one CPU keep their state",
+    log: "-switch",
+    groups: "switch",
+    smp: 1,
+    options: "dom0_max_vcpus=2",
+};
+
+pub fn ci() -> Stage {
+    compare_hypervisors(ALL)
+}
+
+pub fn full() -> [Stage; 2] {
+    [compare_hypervisors(ALL), state_is_kept()]
+}
+
+fn state_is_kept() -> Stage {
+    Stage::new(SWITCH.name, |env| {
+        let found = answers(env, Hypervisor::Xenolith, &image(env)?, SWITCH)?;
+        let wanted = [
+            ("switch.first", "switched=ok changed=()"),
+            ("switch.second", "changed=() switched-off=0x6"),
+            ("switch.failsafe", "Ok(())"),
+        ];
+        for (check, answer) in wanted {
+            let said = found.get(check).map_or("nothing", String::as_str);
+            if said != answer {
+                bail!("{check}: `{said}` where it should be `{answer}`");
+            }
+        }
+        for (selectors, entry) in
+            [("none", "landing"), ("ds", "failsafe"), ("gs", "failsafe"), ("all", "failsafe")]
+        {
+            let check = format!("trace.switched-{selectors}-1.registers");
+            let said = found.get(&check).map_or("nothing", String::as_str);
+            if !said.starts_with(entry) {
+                bail!("{check}: `{said}` where it should be the {entry}");
+            }
+        }
+        Ok(Outcome::Passed(7))
+    })
+}
+
+fn compare_hypervisors(question: Question) -> Stage {
+    Stage::new(question.name, move |env| {
         let image = image(env)?;
-        let debian = answers(env, Hypervisor::Debian, &image)?;
-        let ours = answers(env, Hypervisor::Xenolith, &image)?;
+        let debian = answers(env, Hypervisor::Debian, &image, question)?;
+        let ours = answers(env, Hypervisor::Xenolith, &image, question)?;
         let known = known(&fs::read_to_string(env.root.join("tests/guests/KNOWN_DIFFERENCES.md"))?)?;
         let findings = compare(&debian, &ours, &known);
         if !findings.is_empty() {
@@ -46,7 +101,8 @@ fn compare_hypervisors() -> Stage {
     })
 }
 
-fn image(env: &Env) -> Result<PathBuf> {
+/// Builds the tiny guest.
+pub fn image(env: &Env) -> Result<PathBuf> {
     setup::rust_target(env, TARGET)?;
     proc::run(env.cargo().args(["build", "--quiet", "--release", "-p", "guests", "--target", TARGET]))?;
     let built = build::cargo_target(env)?.join(TARGET).join("release/tiny-guest");
@@ -57,19 +113,19 @@ fn image(env: &Env) -> Result<PathBuf> {
 }
 
 /// Boots the tiny guest as dom0 and collects what it says.
-fn answers(env: &Env, hypervisor: Hypervisor, image: &Path) -> Result<Answers> {
+fn answers(env: &Env, hypervisor: Hypervisor, image: &Path, question: Question) -> Result<Answers> {
     let qemu = setup::qemu(env, QemuVersion::V10)?;
     let debian = hypervisor == Hypervisor::Debian;
     let machine = Machine {
         chipset: Chipset::Q35,
         cpu: qemu.default_cpu(debian).to_owned(),
-        smp: 2,
+        smp: question.smp,
         mem_mib: 1024,
         boot: Boot::Hypervisor {
             image: if debian { setup::debian_xen(env)? } else { build::build(env)?.elf },
-            options: run::hypervisor_options(256, ""),
+            options: run::hypervisor_options(256, question.options),
             kernel: image.to_owned(),
-            kernel_args: "group=all".into(),
+            kernel_args: format!("group={}", question.groups),
             initrd: None,
         },
         disks: Vec::new(),
@@ -82,8 +138,9 @@ fn answers(env: &Env, hypervisor: Hypervisor, image: &Path) -> Result<Answers> {
         icount: false,
         no_reboot: true,
     };
-    let name = if debian { "tiny-guest-debian" } else { "tiny-guest-xenolith" };
-    let mut guest = Session::start(machine.command(&qemu)?, &env.log(name)?)?;
+    let name = if debian { "debian" } else { "xenolith" };
+    let log = env.log(&format!("tiny-guest-{name}{}", question.log))?;
+    let mut guest = Session::start(machine.command(&qemu)?, &log)?;
     guest
         .wait(r"TG (done)|(TG unexpected.*)", LIMIT)
         .with_context(|| format!("on {hypervisor:?}"))

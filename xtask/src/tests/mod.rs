@@ -16,6 +16,7 @@ mod root;
 mod soak;
 mod stock;
 mod tools;
+mod tsc;
 
 use std::time::Instant;
 
@@ -72,7 +73,7 @@ impl Stage {
 }
 
 pub fn test(env: &Env, args: &Args) -> Result<()> {
-    let mut stages = stages(env, args);
+    let mut stages = stages(args);
     stages.retain(|stage| stage.name.contains(&args.only));
     if args.list {
         stages.iter().for_each(|stage| println!("{}", stage.name));
@@ -111,13 +112,13 @@ pub fn test(env: &Env, args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn stages(env: &Env, args: &Args) -> Vec<Stage> {
+fn stages(args: &Args) -> Vec<Stage> {
     let hypervisor = args.hypervisor;
     match args.extent {
         Extent::Ci => {
             let mut stages = host::stages();
             stages.push(miri::stage(Some(300)));
-            stages.extend(guests::stage(env));
+            stages.push(guests::ci());
             stages.extend(boots::ci(hypervisor));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
             stages
@@ -125,7 +126,7 @@ fn stages(env: &Env, args: &Args) -> Vec<Stage> {
         Extent::Full => {
             let mut stages = host::stages();
             stages.push(miri::stage(Some(300)));
-            stages.extend(guests::stage(env));
+            stages.extend(guests::full());
             stages.extend(boots::full(hypervisor));
             stages.extend(crash::stages(hypervisor));
             stages.extend(dmesg::stages());
@@ -134,6 +135,7 @@ fn stages(env: &Env, args: &Args) -> Vec<Stage> {
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V7, None));
             stages.extend(tools::stages(hypervisor));
             stages.extend(stock::stages(hypervisor));
+            stages.push(tsc::stage(hypervisor));
             stages
         }
         Extent::Soak => {

@@ -13,6 +13,7 @@ mod grants;
 mod grants2;
 mod memory;
 mod pagetables;
+mod switch;
 mod timers;
 mod trace;
 mod trace_compat;
@@ -21,7 +22,9 @@ mod trace_iret;
 mod trace_user;
 mod trace_writes;
 mod traps;
+mod tsc;
 pub mod user;
+mod xstate;
 
 /// Name on the command line, what runs it. `events` stands last: it ends in the FIFO layout.
 pub const ALL: &[(&str, fn())] = &[
@@ -36,8 +39,12 @@ pub const ALL: &[(&str, fn())] = &[
     ("grants", grants::run),
     ("timers", timers::run),
     ("memory", memory::run),
+    ("xstate", xstate::run),
     ("events", events::run),
 ];
+
+/// What `all` leaves out.
+pub const ON_REQUEST: &[(&str, fn())] = &[("switch", switch::run), ("tsc", tsc::run)];
 
 /// set_iopl: 1 lets the kernel use ports and privileged flags instructions, 0 does not.
 fn allow_io(level: u32) -> i64 {

@@ -1,6 +1,7 @@
 //! `timers`: one-shot and periodic timers, the clock, run states. Times are printed as relations.
 
 use core::arch::asm;
+use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 use abi::GuestHandle;
@@ -15,9 +16,9 @@ use crate::print::ok;
 use crate::trap::UPCALLS;
 use crate::{say, vcpu};
 
-const MS: u64 = 1_000_000;
+pub const MS: u64 = 1_000_000;
 
-fn tsc() -> u64 {
+pub fn tsc() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: reads a counter.
     unsafe { asm!("lfence", "rdtsc", out("eax") low, out("edx") high) };
@@ -26,13 +27,20 @@ fn tsc() -> u64 {
 
 /// System time from the vCPU's clock.
 pub fn now() -> u64 {
+    now_at(vcpu!(time))
+}
+
+/// System time from the clock at `time`, a vCPU's own.
+pub fn now_at(time: u64) -> u64 {
+    let word = |offset: usize| read(time + offset as u64);
     loop {
-        let version = read(vcpu!(time.version)) as u32;
-        let (stamp, base) = (read(vcpu!(time.tsc_timestamp)), read(vcpu!(time.system_time)));
-        let scale = read(vcpu!(time.tsc_to_system_mul));
+        let version = word(offset_of!(VcpuTimeInfo, version)) as u32;
+        let stamp = word(offset_of!(VcpuTimeInfo, tsc_timestamp));
+        let base = word(offset_of!(VcpuTimeInfo, system_time));
+        let scale = word(offset_of!(VcpuTimeInfo, tsc_to_system_mul));
         let (mul, shift) = (scale as u32, (scale >> 32) as i8);
         let delta = tsc().wrapping_sub(stamp);
-        if version & 1 == 0 && version == read(vcpu!(time.version)) as u32 {
+        if version & 1 == 0 && version == word(offset_of!(VcpuTimeInfo, version)) as u32 {
             let delta = if shift >= 0 { delta << shift } else { delta >> -shift };
             return base.wrapping_add(((u128::from(delta) * u128::from(mul)) >> 32) as u64);
         }
@@ -64,7 +72,7 @@ fn periodic(period_ns: u64) -> i64 {
 }
 
 /// Spins without blocking; events stay pending.
-fn spin(ns: u64) {
+pub fn spin(ns: u64) {
     let end = now() + ns;
     while now() < end {
         core::hint::spin_loop();

@@ -349,7 +349,7 @@ fn ports() {
 }
 
 /// CPUID by the forced-emulation prefix: eax, ebx, ecx, edx.
-fn forced_cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+pub fn forced_cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     let (a, b64, c, d): (u32, u64, u32, u32);
     // SAFETY: the hypervisor emulates the marked instruction; rbx is the compiler's own.
     unsafe {
@@ -417,7 +417,7 @@ fn cpuid() {
 }
 
 /// Four registers on one line.
-struct Flat([u32; 4]);
+pub struct Flat(pub [u32; 4]);
 
 impl core::fmt::Debug for Flat {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -426,7 +426,7 @@ impl core::fmt::Debug for Flat {
     }
 }
 
-fn rdmsr(msr: u32) -> (Outcome, u64) {
+pub fn rdmsr(msr: u32) -> (Outcome, u64) {
     let (low, high): (u32, u32);
     // SAFETY: as above.
     let outcome = unsafe { probe!(["rdmsr"], in("ecx") msr, inout("eax") 0 => low, inout("edx") 0 => high) };
