@@ -20,7 +20,7 @@ use hypercore::frame::alloc::FrameAllocator;
 use hypercore::frame::table::{FrameTable, OWNED_LEN};
 use hypercore::grant::Limits;
 use hypercore::host::HostInfo;
-use hypercore::ids::Mfn;
+use hypercore::ids::{CpuId, Mfn};
 use hypercore::io::ranges::RangeSet;
 use hypercore::policy::cpu_policy::Vendor;
 use hypercore::policy::{Capabilities, SystemPolicies};
@@ -50,10 +50,16 @@ pub fn main(info: &'static BootInfo) -> ! {
     if let Err(e) = own_hardware(xen, &dom0) {
         panic!("Could not give domain 0 its hardware: {e:?}");
     }
+    if let Some(ns) = options.rate_limit_ns {
+        hypercore::sched::set_rate_limit(xen, ns);
+    }
+    if options.dom0_vcpus_pin {
+        pin(xen, &dom0);
+    }
     if options.watchdog {
         crate::watchdog::start(options.watchdog_timeout);
     }
-    console::give_to_dom0();
+    console::give_to_dom0(options);
     if let Err(e) = hypercore::sched::state::controller_unpause(xen, &dom0) {
         panic!("Could not start domain 0: {e:?}");
     }
@@ -218,6 +224,18 @@ fn dom0(xen: &'static Xen<Bare>, info: &BootInfo, options: &Options) -> Result<A
         }
     }
     Ok(dom)
+}
+
+/// Each vCPU of dom0 runs on the CPU of its number only; of more than there are CPUs, the rest on any.
+fn pin(xen: &'static Xen<Bare>, dom: &Domain) {
+    dom.for_each_vcpu(|v| {
+        let cpu = CpuId(v.id.0);
+        if xen.host.online.contains(cpu)
+            && let Err(e) = hypercore::sched::set_affinity(xen, v, Some(CpuMask::single(cpu)), None)
+        {
+            crate::warning!("{v:?} could not be pinned: {e:?}");
+        }
+    });
 }
 
 /// Gives dom0 the hardware: all but what the hypervisor drives itself and RAM that is not dom0's by allocation.

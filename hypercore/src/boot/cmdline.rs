@@ -2,6 +2,8 @@
 //! (`docs/misc/xen-command-line`). What is not known is handed to the caller, which names it in a warning.
 
 use crate::console::level::{Thresholds, parse_thresholds};
+use crate::console::stamp::Timestamps;
+use crate::console::switch::SWITCH_CHAR;
 use crate::grant::Limits;
 use crate::grant::limits::MOST_FRAMES;
 
@@ -66,6 +68,16 @@ pub enum NmiPolicy {
     Fatal,
 }
 
+/// The clock that the others are measured by (`clocksource=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockSource {
+    /// The best there is.
+    Any,
+    Hpet,
+    PmTimer,
+    Pit,
+}
+
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options<'a> {
@@ -96,6 +108,25 @@ pub struct Options<'a> {
     pub nmi: NmiPolicy,
     /// `gnttab=`, `gnttab_max_frames=`, `gnttab_max_maptrack_frames=`.
     pub grants: Limits,
+    pub clock_source: ClockSource,
+    /// `hpet=`: whether it may be used.
+    pub hpet: bool,
+    /// `dom0_vcpus_pin`: dom0's vCPU n runs on CPU n only.
+    pub dom0_vcpus_pin: bool,
+    /// `sched_ratelimit_us=`, in nanoseconds.
+    pub rate_limit_ns: Option<u64>,
+    /// `vga=keep`: the screen stays ours when dom0 runs.
+    pub vga_keep: bool,
+    /// `console_timestamps=`.
+    pub timestamps: Timestamps,
+    /// `console_to_ring`: dom0's terminal output goes into the ring as well.
+    pub console_to_ring: bool,
+    /// `conswitch=`: the control character that moves the keyboard; 0: none does.
+    pub switch_char: u8,
+    /// `conswitch=` with an `x`: dom0 does not get the keyboard when it starts.
+    pub keep_keyboard: bool,
+    /// `apic_verbosity=verbose` or `debug`: the IOAPICs' pins are shown at the start.
+    pub apic_verbose: bool,
     /// After ` -- `: goes to dom0's command line.
     pub dom0_extra: Option<&'a str>,
 }
@@ -121,6 +152,16 @@ impl Default for Options<'_> {
             watchdog_timeout: 5,
             nmi: NmiPolicy::Dom0,
             grants: Limits::default(),
+            clock_source: ClockSource::Any,
+            hpet: true,
+            dom0_vcpus_pin: false,
+            rate_limit_ns: None,
+            vga_keep: false,
+            timestamps: Timestamps::None,
+            console_to_ring: false,
+            switch_char: SWITCH_CHAR,
+            keep_keyboard: false,
+            apic_verbose: false,
             dom0_extra: None,
         }
     }
@@ -142,10 +183,12 @@ const NO_EFFECT: &[(&str, &[&str])] = &[
     ("cpufreq", &["none"]),
     ("ucode", NO),
     ("iommu", NO),
-    ("vga", &[]),
+    ("vga", &["text-80x25"]),
     ("com2", &[]),
-    ("console_timestamps", &["none", "no", "off", "false", "disable", "0"]),
-    ("console_to_ring", NO),
+    ("tsc", &[]),
+    ("numa", NO),
+    ("sched_smt_power_savings", NO),
+    ("mwait-idle", NO),
     ("sched", &["credit2"]),
     ("spec-ctrl", NO),
     ("xpti", NO),
@@ -262,6 +305,53 @@ fn apply<'a>(
         "gnttab_max_frames" => o.grants.frames = frames(text, 1).ok_or(bad)?,
         "gnttab_max_maptrack_frames" => o.grants.maptrack_frames = frames(text, 0).ok_or(bad)?,
         "tsc" if text == "unstable" => o.tsc_unstable = true,
+        "clocksource" => {
+            o.clock_source = match text {
+                "hpet" => ClockSource::Hpet,
+                "acpi" => ClockSource::PmTimer,
+                "pit" => ClockSource::Pit,
+                // System time is the TSC's anyway.
+                "tsc" => ClockSource::Any,
+                _ => return Err(bad),
+            }
+        }
+        "hpet" => o.hpet = on.ok_or(bad)?,
+        "dom0_vcpus_pin" => o.dom0_vcpus_pin = on.ok_or(bad)?,
+        "sched_ratelimit_us" => {
+            // The bounds of the ABI's field (public/sysctl.h).
+            let us: u64 = text.parse().map_err(|_| bad)?;
+            if us > 500_000 || (1..100).contains(&us) {
+                return Err(bad);
+            }
+            o.rate_limit_ns = Some(us * 1000);
+        }
+        "vga" if text == "keep" || text == "text-80x25,keep" => o.vga_keep = true,
+        "console_timestamps" => {
+            o.timestamps = match (text, on) {
+                ("date", _) | (_, Some(true)) => Timestamps::Date,
+                ("none", _) | (_, Some(false)) => Timestamps::None,
+                ("datems", _) => Timestamps::DateMs,
+                ("boot", _) => Timestamps::Boot,
+                ("raw", _) => Timestamps::Raw,
+                _ => return Err(bad),
+            }
+        }
+        "console_to_ring" => o.console_to_ring = on.ok_or(bad)?,
+        "conswitch" => match *text.as_bytes() {
+            // The `a` of Ctrl-a; one that is no letter switches the switch off.
+            [c, ref rest @ ..] if matches!(rest, [] | [b'x']) => {
+                o.switch_char = if c.is_ascii_alphabetic() { c & 0x1f } else { 0 };
+                o.keep_keyboard = !rest.is_empty();
+            }
+            _ => return Err(bad),
+        },
+        "apic_verbosity" => {
+            o.apic_verbose = match text {
+                "verbose" | "debug" => true,
+                "quiet" => false,
+                _ => return Err(bad),
+            }
+        }
         _ if SILENT.contains(&name) => {}
         _ => match NO_EFFECT.iter().find(|known| known.0 == name) {
             // A negated name asks for what `=no` asks for.
@@ -491,6 +581,31 @@ mod tests {
         ] {
             assert_eq!(read(bad).1, [(bad, Complaint::BadValue)]);
         }
+    }
+
+    #[test]
+    fn options_of_the_console() {
+        let (o, c) =
+            read("conswitch=bx console_timestamps=boot console_to_ring vga=keep apic_verbosity=debug");
+        assert!(c.is_empty(), "{c:?}");
+        assert_eq!((o.switch_char, o.keep_keyboard, o.timestamps), (2, true, Timestamps::Boot));
+        assert!(o.console_to_ring && o.vga_keep && o.apic_verbose);
+        assert_eq!(read("").0.switch_char, 1, "Ctrl-a");
+        assert_eq!(read("conswitch=0").0.switch_char, 0);
+        assert_eq!(read("console_timestamps").0.timestamps, Timestamps::Date);
+        assert_eq!(read("no-console_timestamps").0.timestamps, Timestamps::None);
+        assert_eq!(read("conswitch=abc vga=ask console_timestamps=late").1.len(), 3);
+    }
+
+    #[test]
+    fn options_of_clocks_and_scheduling() {
+        let (o, c) = read("clocksource=pit hpet=off dom0_vcpus_pin sched_ratelimit_us=500");
+        assert!(c.is_empty(), "{c:?}");
+        assert_eq!((o.clock_source, o.hpet, o.dom0_vcpus_pin), (ClockSource::Pit, false, true));
+        assert_eq!(o.rate_limit_ns, Some(500_000));
+        assert_eq!(read("sched_ratelimit_us=0").0.rate_limit_ns, Some(0));
+        assert_eq!(read("sched_ratelimit_us=99").1, [("sched_ratelimit_us=99", Complaint::BadValue)]);
+        assert_eq!(read("tsc=skewed").1, [("tsc=skewed", Complaint::NoEffect)]);
     }
 
     #[test]

@@ -5,4 +5,5 @@
 pub mod level;
 pub mod lines;
 pub mod ring;
+pub mod stamp;
 pub mod switch;

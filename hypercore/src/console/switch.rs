@@ -18,16 +18,18 @@ pub enum Input {
 }
 
 /// The state of the switch.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Switch {
+    /// The character that switches; 0: none.
+    char: u8,
     to_hypervisor: bool,
     presses: u8,
 }
 
 impl Switch {
-    /// Input goes to dom0, or to the hypervisor while there is no dom0.
-    pub const fn new(to_hypervisor: bool) -> Self {
-        Switch { to_hypervisor, presses: 0 }
+    /// Input goes to dom0, or to the hypervisor while there is no dom0; `char` switches (0: nothing does).
+    pub const fn new(to_hypervisor: bool, char: u8) -> Self {
+        Switch { char, to_hypervisor, presses: 0 }
     }
 
     /// Whether the hypervisor has the keyboard.
@@ -37,12 +39,12 @@ impl Switch {
 
     /// Gives the keyboard to dom0 (when it starts).
     pub fn give_to_dom0(&mut self) {
-        *self = Switch::default();
+        *self = Switch::new(false, self.char);
     }
 
     /// What `char` means.
     pub fn typed(&mut self, char: u8) -> Input {
-        if char == SWITCH_CHAR {
+        if char == self.char && char != 0 {
             self.presses += 1;
             if self.presses < PRESSES {
                 return Input::Held;
@@ -62,7 +64,7 @@ mod tests {
 
     #[test]
     fn three_in_a_row_switch() {
-        let mut s = Switch::default();
+        let mut s = Switch::new(false, SWITCH_CHAR);
         assert_eq!(s.typed(1), Input::Held);
         assert_eq!(s.typed(1), Input::Held);
         assert_eq!(s.typed(1), Input::Switched(true));
@@ -76,11 +78,13 @@ mod tests {
 
     #[test]
     fn fewer_are_dom0s_own() {
-        let mut s = Switch::default();
+        let mut s = Switch::new(false, SWITCH_CHAR);
         s.typed(1);
         assert_eq!(s.typed(b'x'), Input::ToDom0 { held: 1, char: b'x' });
         s.typed(1);
         s.typed(1);
         assert_eq!(s.typed(b'y'), Input::ToDom0 { held: 2, char: b'y' });
+        let mut none = Switch::new(false, 0);
+        assert_eq!(none.typed(0), Input::ToDom0 { held: 0, char: 0 }, "nothing switches");
     }
 }

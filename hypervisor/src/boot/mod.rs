@@ -10,6 +10,7 @@ pub mod trampoline;
 use core::cell::UnsafeCell;
 
 use hypercore::boot::acpi::{self, Tables};
+use hypercore::boot::cmdline::ClockSource;
 use hypercore::boot::info::BootInfo;
 
 use crate::cpu::{features, idt};
@@ -100,8 +101,16 @@ extern "C" fn start_on_own_stack() -> ! {
         irq::nr_gsis(),
         if apic::local::is_x2apic() { "x2APIC" } else { "xAPIC" }
     );
+    if options.apic_verbose {
+        apic::ioapic::dump(console::always);
+    }
     let pm_timer = tables.fadt.pm_timer.map(|port| (port, tables.fadt.pm_timer_32bit));
-    time::init(pm_timer, tables.hpet, options.tsc_unstable);
+    let wanted = |source| options.clock_source == ClockSource::Any || options.clock_source == source;
+    time::init(
+        pm_timer.filter(|_| wanted(ClockSource::PmTimer)),
+        tables.hpet.filter(|_| options.hpet && wanted(ClockSource::Hpet)),
+        options.tsc_unstable,
+    );
     console::enable_input();
     smp::start_all(tables, options.maxcpus.unwrap_or(u32::MAX));
     console::always(format_args!("Brought up {} CPUs", percpu::count()));

@@ -16,7 +16,8 @@ use hypercore::boot::video::TextScreen;
 use hypercore::console::level::{Admission, Level, RateLimit, Thresholds};
 use hypercore::console::lines::Prefixer;
 use hypercore::console::ring::Ring;
-use hypercore::console::switch::{Input, SWITCH_CHAR, Switch};
+use hypercore::console::stamp::{Stamp, Timestamps};
+use hypercore::console::switch::{Input, Switch};
 
 use crate::apic::ioapic::{self, Wiring};
 use crate::sync::Mutex;
@@ -37,6 +38,10 @@ struct Console {
     guests: Thresholds,
     guests_limit: RateLimit,
     switch: Switch,
+    switch_char: u8,
+    timestamps: Timestamps,
+    /// Dom0's terminal output goes into the ring too.
+    to_ring: bool,
     /// Typed for dom0 and not read yet.
     input: [u8; INPUT],
     input_start: usize,
@@ -64,7 +69,10 @@ pub fn init(options: &Options) {
         own_limit: RateLimit::new(),
         guests: options.guest_loglvl,
         guests_limit: RateLimit::new(),
-        switch: Switch::new(true),
+        switch: Switch::new(true, options.switch_char),
+        switch_char: options.switch_char,
+        timestamps: options.timestamps,
+        to_ring: options.console_to_ring,
         input: [0; INPUT],
         input_start: 0,
         input_len: 0,
@@ -108,13 +116,29 @@ impl Console {
     }
 }
 
+impl Console {
+    /// A line of the hypervisor's own, with the time if that is wanted.
+    fn print_own(&mut self, text: Arguments) {
+        if self.timestamps == Timestamps::None {
+            return self.print("(XEN) ", text);
+        }
+        let boot_ns = time::now_ns();
+        let wall = time::wall_at_boot_ns().saturating_add_unsigned(boot_ns);
+        let how = self.timestamps;
+        let stamp = Stamp { how, boot_ns, wall_ns: wall.max(0) as u64, tsc: crate::cpu::instr::rdtsc() };
+        let mut prefix = ArrayString::<48>::new();
+        let _ = write!(prefix, "(XEN) {stamp}");
+        self.print(&prefix, text);
+    }
+}
+
 /// Prints a message of the hypervisor, if its level is to be seen. A `\n` is added.
 pub fn log(level: Level, text: Arguments) {
     with(|c| match c.own.admits(level, time::now_ns(), &mut c.own_limit) {
         Admission::Drop => {}
-        Admission::Print => c.print("(XEN) ", format_args!("{text}\n")),
+        Admission::Print => c.print_own(format_args!("{text}\n")),
         Admission::PrintAfter(n) => {
-            c.print("(XEN) ", format_args!("printk: {n} messages suppressed.\n{text}\n"));
+            c.print_own(format_args!("printk: {n} messages suppressed.\n{text}\n"));
         }
     });
     hooks::console_ring_changed();
@@ -124,9 +148,9 @@ pub fn log(level: Level, text: Arguments) {
 pub fn log_guest(level: Level, text: Arguments) {
     with(|c| match c.guests.admits(level, time::now_ns(), &mut c.guests_limit) {
         Admission::Drop => {}
-        Admission::Print => c.print("(XEN) ", format_args!("{text}\n")),
+        Admission::Print => c.print_own(format_args!("{text}\n")),
         Admission::PrintAfter(n) => {
-            c.print("(XEN) ", format_args!("printk: {n} messages suppressed.\n{text}\n"));
+            c.print_own(format_args!("printk: {n} messages suppressed.\n{text}\n"));
         }
     });
     hooks::console_ring_changed();
@@ -134,7 +158,7 @@ pub fn log_guest(level: Level, text: Arguments) {
 
 /// Prints whatever the levels say. A `\n` is added.
 pub fn always(text: Arguments) {
-    with(|c| c.print("(XEN) ", format_args!("{text}\n")));
+    with(|c| c.print_own(format_args!("{text}\n")));
     hooks::console_ring_changed();
 }
 
@@ -185,6 +209,9 @@ pub fn write_raw(bytes: &[u8]) {
     with(|c| {
         // A line of ours that dom0 interrupts was whole; one of dom0's may stay open.
         c.emit(bytes);
+        if c.to_ring {
+            c.ring.write(bytes);
+        }
     });
 }
 
@@ -209,12 +236,31 @@ pub fn emergency(text: Arguments) {
 }
 
 /// Dom0 starts: it gets the keyboard, and the screen is its own.
-pub fn give_to_dom0() {
-    always(format_args!("*** Serial input to DOM0 (type 'CTRL-a' three times to switch input)"));
+pub fn give_to_dom0(options: &Options) {
+    if !options.keep_keyboard {
+        announce("DOM0");
+    }
     with(|c| {
-        c.switch.give_to_dom0();
-        c.vga = None;
+        if !options.keep_keyboard {
+            c.switch.give_to_dom0();
+        }
+        if !options.vga_keep {
+            c.vga = None;
+        }
     });
+}
+
+/// Says whose the keyboard is now, and how that is changed.
+fn announce(whose: &str) {
+    match with(|c| c.switch_char) {
+        0 => always(format_args!("*** Serial input to {whose}")),
+        c => {
+            let letter = char::from(c | 0x60);
+            always(format_args!(
+                "*** Serial input to {whose} (type 'CTRL-{letter}' three times to switch input)"
+            ));
+        }
+    }
 }
 
 /// The screen of characters, if the display shows one.
@@ -314,7 +360,7 @@ pub fn on_interrupt() {
             Some(Input::ToDom0 { held, char }) => {
                 with(|c| {
                     for _ in 0..held {
-                        c.queue(SWITCH_CHAR);
+                        c.queue(c.switch_char);
                     }
                     c.queue(char);
                 });
@@ -322,10 +368,7 @@ pub fn on_interrupt() {
             }
             Some(Input::Key(key)) => keys::press(key),
             Some(Input::Switched(to_hypervisor)) => {
-                let whose = if to_hypervisor { "Xen" } else { "DOM0" };
-                always(format_args!(
-                    "*** Serial input to {whose} (type 'CTRL-a' three times to switch input)"
-                ));
+                announce(if to_hypervisor { "Xen" } else { "DOM0" });
             }
             Some(Input::Held) | None => {}
         }

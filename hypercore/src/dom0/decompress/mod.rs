@@ -29,6 +29,11 @@ pub fn decompress(payload: &[u8], out: &mut [u8]) -> Result<usize, ImageError> {
         [0x5d, 0, 0, ..] => lzma::decompress_alone(payload, out),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd::decompress(payload, out),
         [0x02, 0x21, 0x4c, 0x18, ..] => lz4::decompress(payload, out),
+        [0x89, b'L', b'Z', b'O', ..] => Err(ImageError::Text {
+            what: "the kernel's compression",
+            found: super::error::Excerpt::of(b"LZO"),
+            expected: "gzip, bzip2, xz, lzma, zstd or lz4",
+        }),
         [a, b, c, d, ..] => Err(ImageError::Unsupported {
             what: "compression of the kernel with magic",
             found: u64::from(u32::from_be_bytes([*a, *b, *c, *d])),

@@ -120,7 +120,12 @@ fn damage_is_noticed() {
 #[test]
 fn an_unknown_format_is_named() {
     assert_eq!(
-        decompress(b"\x89LZO\0\r\n\x1a", &mut []),
-        Err(ImageError::Unsupported { what: "compression of the kernel with magic", found: 0x894c_5a4f })
+        decompress(b"\x88LZO\0\r\n\x1a", &mut []),
+        Err(ImageError::Unsupported { what: "compression of the kernel with magic", found: 0x884c_5a4f })
+    );
+    let lzo = decompress(b"\x89LZO\0\r\n\x1a", &mut []).unwrap_err();
+    assert_eq!(
+        std::format!("{lzo}"),
+        "the kernel's compression is \"LZO\", expected gzip, bzip2, xz, lzma, zstd or lz4"
     );
 }
