@@ -5,15 +5,31 @@ use abi::Errno;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-fn no_memory(_: alloc::collections::TryReserveError) -> Errno {
-    Errno::ENOMEM
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use crate::testing::shortage::strikes;
+
+/// Only tests make memory short when it is not.
+#[cfg(not(any(test, feature = "testing")))]
+#[inline(always)]
+pub(crate) fn strikes() -> bool {
+    false
+}
+
+/// Makes room for `n` more values. ENOMEM leaves it as it was.
+pub fn reserve<T>(v: &mut Vec<T>, n: usize) -> Result<(), Errno> {
+    if strikes() || v.try_reserve(n).is_err() { Err(Errno::ENOMEM) } else { Ok(()) }
+}
+
+/// An empty vector with room for `n` values and no more. ENOMEM.
+pub fn room<T>(n: usize) -> Result<Vec<T>, Errno> {
+    let mut v = Vec::new();
+    if strikes() || v.try_reserve_exact(n).is_err() { Err(Errno::ENOMEM) } else { Ok(v) }
 }
 
 /// `n` values of `f`'s. ENOMEM.
 #[expect(clippy::disallowed_methods, reason = "there is room")]
 pub fn filled<T>(n: usize, f: impl FnMut() -> T) -> Result<Vec<T>, Errno> {
-    let mut v = Vec::new();
-    v.try_reserve_exact(n).map_err(no_memory)?;
+    let mut v = room(n)?;
     v.resize_with(n, f);
     Ok(v)
 }
@@ -36,13 +52,13 @@ pub trait TryVec<T> {
 #[expect(clippy::disallowed_methods, reason = "there is room")]
 impl<T> TryVec<T> for Vec<T> {
     fn try_push(&mut self, value: T) -> Result<(), Errno> {
-        self.try_reserve(1).map_err(no_memory)?;
+        reserve(self, 1)?;
         self.push(value);
         Ok(())
     }
 
     fn try_insert(&mut self, at: usize, value: T) -> Result<(), Errno> {
-        self.try_reserve(1).map_err(no_memory)?;
+        reserve(self, 1)?;
         self.insert(at, value);
         Ok(())
     }
@@ -52,7 +68,7 @@ impl<T> TryVec<T> for Vec<T> {
         T: Clone,
     {
         if let Some(more) = n.checked_sub(self.len()) {
-            self.try_reserve(more).map_err(no_memory)?;
+            reserve(self, more)?;
             self.resize(n, value);
         }
         Ok(())
@@ -119,6 +135,11 @@ mod tests {
         v.try_insert(0, 5).unwrap();
         v.try_push(6).unwrap();
         assert_eq!(v, [5, 7, 7, 1, 6]);
+        // The second of three.
+        crate::testing::shortage::after(1);
+        let had = [9; 3].map(|n| v.try_push(n));
+        assert_eq!(had, [Ok(()), Err(Errno::ENOMEM), Ok(())]);
+        assert_eq!(v, [5, 7, 7, 1, 6, 9, 9]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! can reach, and what `XENMEM_exchange` must still find late in a machine's life.
 
 use super::bitmap::Bitmap;
+use crate::fallible::strikes;
 use crate::ids::Mfn;
 use crate::sync::{Mutex, relax};
 use arrayvec::ArrayVec;
@@ -129,7 +130,7 @@ impl FrameAllocator {
     /// As [`Self::alloc`] for one who holds a claim of `claim` frames, of which the allocation is taken.
     /// Dirty frames stay marked for [`Self::take_dirty`].
     pub fn alloc_claimed(&self, order: u32, limit: u64, claim: u64) -> Option<Claimed> {
-        if order > MAX_ORDER {
+        if order > MAX_ORDER || strikes() {
             return None;
         }
         loop {

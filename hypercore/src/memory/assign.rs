@@ -128,8 +128,8 @@ fn take<M: Machine>(xen: &Xen<M>, dom: &Domain, order: u32, limit: u64) -> Resul
     let last = (got.mfn.0 + pages - 1) >> REGION_ORDER;
     for region in first..=last {
         if let Err(e) = holdings.note(region) {
-            frames.alloc.free_range(got.mfn, pages, false);
-            return Err(e);
+            frames.alloc.give_back(got, order);
+            return Err(refuse!(xen, e, "no memory is left to note where the domain's frames are"));
         }
     }
     dom.memory.claim.store(claim - got.claim_used, Relaxed);

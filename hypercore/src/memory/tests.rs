@@ -260,6 +260,24 @@ fn exchange_checks_its_sums_before_it_begins() {
 }
 
 #[test]
+fn frames_that_cannot_be_noted_go_back_with_their_claim() {
+    let b = bed();
+    let (xen, alloc) = (b.dom0.xen, &b.dom0.xen.frames.alloc);
+    super::assign::set_claim(xen, &b.domu.dom, 900).unwrap();
+    let counts = || (b.free(), alloc.scrub_pages(), alloc.outstanding(), b.domu.dom.memory.outstanding());
+    let before = counts();
+    // The block is there, but no memory to note its region.
+    crate::testing::shortage::after(1);
+    assert_eq!(assign_pages(xen, &b.domu.dom, 3, u64::MAX, 0), Err(Errno::ENOMEM));
+    assert!(!crate::testing::shortage::end(), "it struck");
+    assert_eq!(counts(), before);
+    // Another domain may not take what is claimed.
+    assert_eq!(before.2, 900);
+    assign_pages(xen, &b.domu.dom, 3, u64::MAX, 0).unwrap();
+    assert_eq!((alloc.outstanding(), b.domu.dom.memory.outstanding()), (892, 892));
+}
+
+#[test]
 fn a_claim_keeps_frames_for_its_domain() {
     let mut b = bed();
     let free = b.free();

@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod kernel;
 pub mod machine;
 pub mod scratch;
+pub mod shortage;
 pub mod tool;
 pub mod world;
 
