@@ -150,6 +150,10 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
             frames.give(Mfn(first), end - first, true);
         }
     }
+    // Tools of the first domain map the machine-to-physical table.
+    for piece in mm::tables::m2p_chunks().filter(|phys| *phys != 0) {
+        frames.publish(Mfn(piece / PAGE), mm::tables::CHUNK / PAGE);
+    }
     xen
 }
 

@@ -34,7 +34,7 @@ pub enum FrameState {
     /// Belongs to a domain (owner).
     Domain = 2,
     /// The hypervisor's, shared with a domain (shared_info, grant frames): owner may map it, and it is never
-    /// counted in the domain's memory.
+    /// counted in the domain's memory. [`DomId::XEN`]'s are read by tools of the first domain.
     Shared = 3,
 }
 

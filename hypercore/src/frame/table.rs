@@ -66,6 +66,16 @@ impl FrameTable {
         self.alloc.free_range(start, count, dirty);
     }
 
+    /// Shows `count` frames from `start` that are reserved (at boot) to whoever may map [`DomId::XEN`]'s: read-only and
+    /// for ever, for a type count that is never ended keeps every type from them.
+    pub fn publish(&self, start: Mfn, count: u64) {
+        for mfn in start.0..start.0 + count {
+            let Some(r) = self.rec(Mfn(mfn)) else { return };
+            r.b.store(B::COUNT_ONE, Release);
+            r.a.store(A::new(DomId::XEN, FrameState::Shared, true, 1).0, Release);
+        }
+    }
+
     /// Owner and decoded words, for reports and the audit (a snapshot).
     pub fn peek(&self, mfn: Mfn) -> Option<(A, B)> {
         let r = self.rec(mfn)?;

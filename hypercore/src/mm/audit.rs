@@ -2,7 +2,8 @@
 //!
 //! The caller keeps all CPUs from changing anything meanwhile. What holds references: allocations, pins, the marks
 //! of partial tables, entries of validated tables (and of the validated part of partial ones), CR3s, GDTs and
-//! LDTs, events' pages, grants, and the hypervisor's own shared frames.
+//! LDTs, events' pages, grants, and the hypervisor's own shared frames (those it shows to tools hold themselves,
+//! see [`FrameTable::publish`](crate::frame::FrameTable::publish)).
 
 use super::base::M2P_SLOT;
 use super::validate::hv_slot;
@@ -126,7 +127,8 @@ impl<M: Machine> Tally<'_, M> {
         }
         self.report.frames += 1;
         if a.allocated() {
-            self.holder(mfn, None);
+            let shown = a.owner() == DomId::XEN;
+            self.holder(mfn, shown.then_some(FrameType::None));
         }
         if b.has(B::PINNED) {
             self.holder(mfn, Some(b.kind()));

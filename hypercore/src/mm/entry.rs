@@ -8,7 +8,7 @@ use super::types::{get_table, get_writable, put_table, put_writable};
 use super::{Fail, Pt, R, linear};
 use crate::domain::Domain;
 use crate::frame::record::A;
-use crate::ids::Mfn;
+use crate::ids::{DomId, Mfn};
 use crate::machine::Machine;
 use crate::xen::Xen;
 use abi::Errno;
@@ -63,9 +63,9 @@ fn get_leaf<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
     if xen.frames.is_reserved(mfn) {
         return get_device(pt, pte);
     }
-    // Own frames may be named as anybody's device memory; nothing else is the reserved owners'.
+    // Own frames may be named as anybody's device memory; nothing else is the reserved owners', but for what is shown.
     let owner = if pt.page_owner.is_real() { pt.page_owner } else { pt.dom.id };
-    let f = xen.frames.get(mfn, owner).ok_or(Errno::EBUSY)?;
+    let Some(f) = xen.frames.get(mfn, owner) else { return get_shown(pt, pte) };
     let pte = if pte.0 & CACHE_ATTRS != 0 {
         cache_attributes(pt.dom, pte, || xen.frames.mark(&f, A::UNCACHED))
     } else {
@@ -82,6 +82,16 @@ fn get_leaf<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
         f.into_raw();
     }
     Ok(pte)
+}
+
+/// An entry for a frame that the hypervisor shows to tools: read-only, write-back. EBUSY for all others, and to write.
+#[cold]
+fn get_shown<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
+    if pt.page_owner != DomId::XEN || pte.has(Pte::RW) {
+        return Err(Errno::EBUSY.into());
+    }
+    pt.xen.frames.get(Mfn(pte.mfn()), DomId::XEN).ok_or(Errno::EBUSY)?.into_raw();
+    Ok(pte.without(CACHE_ATTRS))
 }
 
 /// An entry for what is no domain's memory. EPERM without the right to it, EBUSY for the hypervisor's own memory.

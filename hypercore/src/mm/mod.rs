@@ -85,7 +85,8 @@ pub struct Pt<'a, M: Machine> {
     pub xen: &'a Xen<M>,
     /// Owner of the tables.
     pub dom: &'a Domain,
-    /// Expected owner of the frames that level-1 entries map; `DomId::IO`: device memory only.
+    /// Expected owner of the frames that level-1 entries map; `DomId::IO`: device memory only; `DomId::XEN`: what the
+    /// hypervisor shows to tools.
     pub page_owner: DomId,
     /// Whose right to map device memory counts.
     pub io_of: &'a Domain,

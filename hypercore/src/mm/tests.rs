@@ -76,6 +76,35 @@ fn a_table_is_never_mapped_writable() {
     check(k.guest.xen, "after refusals");
 }
 
+/// The machine-to-physical table is mapped by who saves a guest.
+#[test]
+fn what_the_hypervisor_shows_is_read_by_the_first_domain_alone() {
+    let w = World::new(1024, 2);
+    let shown = w.xen.frames.take_own(&w.xen.m, 2, 2).unwrap();
+    w.xen.frames.publish(shown, 2);
+    let (k0, k1) = (w.domain(0, 1).boot(8), w.domain(1, 1).boot(8));
+    check(w.xen, "with shown frames");
+    let xen = u64::from(DOMID_XEN);
+    let map = |k: &Kernel, flags, who| k.mmu_update(0, &[(k.pte(5), (shown.0 + 1) << 12 | flags)], who).0;
+    assert_eq!(map(&k0, RW, xen), Err(Errno::EBUSY));
+    assert_eq!(map(&k0, RO, SELF), Err(Errno::EBUSY));
+    assert_eq!(map(&k0, RO, u64::from(DOMID_IO)), Err(Errno::EBUSY));
+    assert_eq!(map(&k1, RO, xen), Err(Errno::EPERM));
+    assert_eq!(map(&k0, RO | Pte::PCD, xen), Ok(0));
+    let stored = Pte(w.xen.m.debug_load(k0.tables[0], 5));
+    assert_eq!((stored.mfn(), stored.has(Pte::PCD)), (shown.0 + 1, false));
+    assert_eq!(k0.read(0, k0.va(5)), Some(w.xen.m.debug_load(Mfn(shown.0 + 1), 0)));
+    check(w.xen, "with a mapping of them");
+    // A frame that only the hypervisor has is not shown.
+    let own = w.xen.frames.take_own(&w.xen.m, 1, 1).unwrap();
+    assert_eq!(k0.mmu_update(0, &[(k0.pte(6), own.0 << 12 | RO)], xen).0, Err(Errno::EBUSY));
+    // Gone with its table's owner, and never free.
+    assert_eq!(k0.set_pte(0, k0.pte(5), 0), Ok(0));
+    let (a, b) = w.xen.frames.peek(Mfn(shown.0 + 1)).unwrap();
+    assert_eq!((a.count(), b.count(), b.kind()), (1, 1, FrameType::None));
+    check(w.xen, "without it");
+}
+
 #[test]
 fn line_1_only_the_owner_gives_references() {
     let w = World::new(2048, 2);

@@ -13,7 +13,8 @@ use hypercore::frame::FrameRecord;
 use crate::layout::{FRAME_RECORD, FRAME_TABLE, M2P_GUEST, M2P_RW, MAX_CPUS, PAGE};
 use crate::mm::{need_pages, paging, phys_to_virt, ram};
 
-const CHUNK: u64 = 2 << 20;
+/// A piece of the machine-to-physical table, in bytes.
+pub const CHUNK: u64 = 2 << 20;
 /// Frames that one piece of the machine-to-physical table covers.
 const CHUNK_FRAMES: u64 = CHUNK / 8;
 /// Pieces: 5 TiB of physical addresses.
