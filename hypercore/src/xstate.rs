@@ -74,12 +74,13 @@ pub fn word(bytes: &[u8], at: usize) -> u64 {
 }
 
 impl FpuArea {
-    /// x87 and SSE as an FXSAVE image has them, with MXCSR's reserved bits off; all else as after a reset.
+    /// x87 and SSE as an FXSAVE image has them, with MXCSR's reserved bits off; all else stays.
     pub fn set_legacy(&mut self, fxsave: &[u8; 512]) {
         self.0[..512].copy_from_slice(fxsave);
         let valid = mxcsr(fxsave) & MXCSR_MASK;
         self.0[MXCSR..MXCSR + 4].copy_from_slice(&valid.to_le_bytes());
-        self.0[XSTATE_BV..XSTATE_BV + 8].copy_from_slice(&(X87 | SSE).to_le_bytes());
+        let components = components(&self.0) | X87 | SSE;
+        self.0[XSTATE_BV..XSTATE_BV + 8].copy_from_slice(&components.to_le_bytes());
     }
 
     /// Takes over a checked image.

@@ -383,6 +383,51 @@ fn a_context_comes_back_as_it_was_given() {
     assert_eq!(b.free(), before);
 }
 
+/// As the toolstack does to let a guest go on that it has saved: a context read, changed and written.
+#[test]
+fn what_a_context_does_not_hold_stays() {
+    use abi::arch_x86::{VGCF_I387_VALID, VGCF_IN_KERNEL, VcpuGuestContext};
+    let mut b = bed();
+    let id = b.create(0);
+    b.call(XEN_DOMCTL_MAX_MEM, id, &DomctlMaxMem { max_memkb: 400 }).unwrap();
+    let dom = b.dom0.xen.domains.get(DomId(id)).unwrap();
+    let l4 = assign_pages(b.dom0.xen, &dom, 0, u64::MAX, 0).unwrap();
+    let at = b.s.room(size_of::<VcpuGuestContext>());
+    let arg = DomctlVcpucontext { vcpu: 0, ctxt: GuestHandle::new(at), ..Default::default() };
+    let mut c = VcpuGuestContext { flags: VGCF_IN_KERNEL, ..Default::default() };
+    c.ctrlreg[3] = l4.0 << 12;
+    b.s.set(at, &c);
+    assert_eq!(b.call(XEN_DOMCTL_SETVCPUCONTEXT, id, &arg), Ok(0));
+    let v = dom.vcpu(VcpuId(0)).unwrap();
+    let (avx, ymm) = (4u64, 576);
+    v.with_private(|p| {
+        (p.xcr0, p.tsc_aux, p.iobitmap, p.iobitmap_ports) = (7, 5, 0x1000, 64);
+        p.traps.sysenter.address = 0xffff_ffff_8100_0000;
+        p.traps.syscall32.address = 0xffff_ffff_8100_1000;
+        p.fpu.0[512..520].copy_from_slice(&avx.to_le_bytes());
+        p.fpu.0[ymm] = 0x77;
+    })
+    .unwrap();
+    assert_eq!(b.call(XEN_DOMCTL_GETVCPUCONTEXT, id, &arg), Ok(0));
+    let mut c: VcpuGuestContext = b.s.get(at);
+    assert_ne!(c.flags & VGCF_I387_VALID, 0);
+    c.user_regs.rax = 1;
+    b.s.set(at, &c);
+    assert_eq!(b.call(XEN_DOMCTL_SETVCPUCONTEXT, id, &arg), Ok(0));
+    let kept = |p: &mut crate::vcpu::VcpuPrivate| {
+        assert_eq!((p.xcr0, p.tsc_aux, p.iobitmap, p.iobitmap_ports), (7, 5, 0x1000, 64));
+        assert_eq!(p.traps.sysenter.address, 0xffff_ffff_8100_0000);
+        assert_eq!(p.traps.syscall32.address, 0xffff_ffff_8100_1000);
+        (p.regs.rax, crate::xstate::components(&p.fpu.0) & avx, p.fpu.0[ymm])
+    };
+    assert_eq!(v.with_private(kept), Some((1, avx, 0x77)));
+    // Without an image of the FPU that is as after a reset.
+    c.flags &= !VGCF_I387_VALID;
+    b.s.set(at, &c);
+    assert_eq!(b.call(XEN_DOMCTL_SETVCPUCONTEXT, id, &arg), Ok(0));
+    assert_eq!(v.with_private(kept), Some((1, 0, 0)));
+}
+
 /// The roots a context brings are made what the assists it brings ask of them.
 #[test]
 fn assists_of_a_context_reach_its_own_roots() {

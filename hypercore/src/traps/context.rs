@@ -110,14 +110,12 @@ pub fn set<M: Machine>(
         return Err(Errno::EINVAL.into());
     }
     let mut vp = VcpuPrivate::new().ok_or(Errno::ENOMEM)?;
+    v.with_private(|old| keep(&mut vp, old, c.flags & VGCF_I387_VALID != 0)).ok_or(Errno::EBUSY)?;
     decode(&mut vp, c)?;
 
     // What can still fail, in an order that leaves a vCPU that cannot run, never one with half a context.
     let root = Mfn(xen_cr3_to_pfn(c.ctrlreg[3]));
     let user = Some(Mfn(xen_cr3_to_pfn(c.ctrlreg[1]))).filter(|m| m.0 != 0);
-    if v.with_private(|_| ()).is_none() {
-        return Err(Errno::EBUSY.into());
-    }
     crate::sched::add_vcpu(xen, v)?;
     mm::desc::set_vcpu_gdt(xen, dom, v, &c.gdt_frames[..FIRST_RESERVED_GDT_PAGE], gdt_entries(c)?)?;
     mm::desc::set_vcpu_ldt(xen, v, c.ldt_base, c.ldt_ents)?;
@@ -140,6 +138,18 @@ pub fn set<M: Machine>(
     }
     crate::sched::update(xen, v);
     Ok(())
+}
+
+/// What a context does not hold stays as it is: a guest may be in the middle of its life, as one that goes on after it
+/// was saved. Without an image of the FPU in the context that is reset.
+fn keep(vp: &mut VcpuPrivate, old: &VcpuPrivate, fpu: bool) {
+    (vp.xcr0, vp.tsc_aux) = (old.xcr0, old.tsc_aux);
+    (vp.iobitmap, vp.iobitmap_ports) = (old.iobitmap, old.iobitmap_ports);
+    (vp.traps.sysenter, vp.traps.syscall32) = (old.traps.sysenter, old.traps.syscall32);
+    vp.traps.in_nmi = old.traps.in_nmi;
+    if fpu {
+        vp.fpu.0 = old.fpu.0;
+    }
 }
 
 fn gdt_entries(c: &VcpuGuestContext) -> Result<u32, Errno> {
