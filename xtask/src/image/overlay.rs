@@ -166,11 +166,12 @@ impl Overlay {
              print(\"free\", info[\"free_memory\"], \"scrub\", info[\"scrub_memory\"])\n",
         );
         // Each takes one connection at a time on dom0's address: 7001 sends the test file, 7002 answers with
-        // the checksum of what it was sent.
+        // the checksum of what it was sent, 7003 sends everything back.
         self.program(
             "usr/local/sbin/net-server",
             "#!/usr/bin/python3\n\
-             # For the network checks: on port 7001 sends 4 MiB; on port 7002 answers the SHA-256 of what it is sent.\n\
+             # For the network checks: on port 7001 sends 4 MiB; on port 7002 answers the SHA-256 of what it is sent;\n\
+             # port 7003 sends back what it is sent.\n\
              import hashlib, random, socket, threading\n\
              data = random.Random(1).randbytes(4 << 20)\n\
              print(hashlib.sha256(data).hexdigest(), flush=True)\n\
@@ -185,7 +186,11 @@ impl Overlay {
              \x20   while part := peer.recv(65536):\n\
              \x20       seen.update(part)\n\
              \x20   peer.sendall(seen.hexdigest().encode())\n\
+             def echo(peer):\n\
+             \x20   while part := peer.recv(65536):\n\
+             \x20       peer.sendall(part)\n\
              threading.Thread(target=serve, args=(7001, lambda peer: peer.sendall(data))).start()\n\
+             threading.Thread(target=serve, args=(7003, echo)).start()\n\
              serve(7002, digest)\n",
         );
     }
@@ -254,6 +259,23 @@ impl Overlay {
                  rm /root/net-check.bin\n\
                  [ \"${{mine%% *}}\" = \"$theirs\" ] || {{ echo \"net-check: sent $mine, dom0 saw $theirs\"; exit 1; }}\n\
                  echo \"net-check: 4 MiB each way match\"\n"
+            )
+            .as_str(),
+        );
+        self.program(
+            "usr/local/sbin/keep-talking",
+            format!(
+                "#!/bin/bash\n\
+                 # One connection to dom0, kept for good: every number sent comes back. /run/talk has the last one,\n\
+                 # or what went wrong.\n\
+                 exec 3<> /dev/tcp/{DOM0_ADDRESS}/7003 || {{ echo no connection > /run/talk; exit 1; }}\n\
+                 n=0\n\
+                 while n=$((n + 1)); echo $n >&3; read -r -u 3 back; do\n\
+                 \x20   [ \"$back\" = $n ] || {{ echo \"sent $n, got $back\" > /run/talk; exit 1; }}\n\
+                 \x20   echo $n > /run/talk\n\
+                 \x20   sleep 0.1\n\
+                 done\n\
+                 echo connection lost > /run/talk\n"
             )
             .as_str(),
         );

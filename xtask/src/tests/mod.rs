@@ -13,6 +13,7 @@ mod lints;
 mod miri;
 mod pairs;
 mod root;
+mod save;
 mod soak;
 mod stock;
 mod tools;
@@ -136,10 +137,12 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.extend(tools::stages(hypervisor));
             stages.extend(stock::stages(hypervisor));
             stages.push(tsc::stage(hypervisor));
+            stages.push(save::stage(hypervisor, 3));
             stages
         }
         Extent::Soak => {
             let mut stages = soak::stages(hypervisor);
+            stages.push(save::stage(hypervisor, 50));
             stages.push(miri::stage(None));
             stages
         }

@@ -20,10 +20,10 @@ pub fn stages(hypervisor: Hypervisor) -> [Stage; 2] {
 
 /// All of a guest's memory comes back after the work.
 pub fn stage(
-    name: &str,
+    name: impl Into<String>,
     log: &'static str,
     hypervisor: Hypervisor,
-    work: fn(&mut Session) -> Result<()>,
+    work: impl Fn(&mut Session) -> Result<()> + 'static,
 ) -> Stage {
     Stage::new(name, move |env| {
         let mut dom0 = demo::boot_dom0(env, &machine(hypervisor), log)?;

@@ -1,0 +1,111 @@
+//! A guest saved and restored, again and again, while it writes to its disk and talks to dom0.
+
+use anyhow::{Result, bail};
+
+use super::{Stage, tools};
+use crate::demo::{self, BOOT, STEP};
+use crate::expect::Session;
+use crate::image::debian::PASSWORD;
+use crate::run::Hypervisor;
+
+/// Where dom0 keeps what is saved: in memory, for its disk is small.
+const FILE: &str = "/dev/shm/saved";
+
+pub fn stage(hypervisor: Hypervisor, cycles: u32) -> Stage {
+    let (name, log) = match cycles {
+        0..10 => ("xl: save and restore".to_owned(), "save"),
+        _ => (format!("soak: {cycles} save/restore cycles"), "saves"),
+    };
+    tools::stage(name, log, hypervisor, move |dom0| run(dom0, cycles))
+}
+
+fn run(dom0: &mut Session, cycles: u32) -> Result<()> {
+    dom0.must("net-server >/run/net-server & sleep 1; until grep . /run/net-server; do sleep 1; done", STEP)?;
+    demo::create(dom0, "/etc/xen/guest.cfg vcpus=2")?;
+    enter(dom0)?;
+    dom0.login("guest", PASSWORD, BOOT)?;
+    dom0.must("dmesg -n 1; dmesg -C", STEP)?;
+    dom0.must("keep-talking & until grep . /run/talk; do sleep 1; done", STEP)?;
+    dom0.must("(while disk-check 2 >/run/disk 2>&1; do :; done; echo ended >/run/ended) & true", STEP)?;
+    leave(dom0)?;
+    let mut last = seen(dom0)?;
+    // Saved and left running; then saved, and looked at before it goes on.
+    dom0.must(&format!("xl save -c guest {FILE} && rm {FILE}"), BOOT)?;
+    last = goes_on(dom0, last)?;
+    dom0.must(&format!("xl save guest {FILE}"), BOOT)?;
+    demo::wait_gone(dom0)?;
+    let memory = demo::memory(dom0)?;
+    dom0.must(&format!("xl restore -p {FILE} && rm {FILE}"), BOOT)?;
+    dom0.must("xl list guest | grep -- '--p---' && xl unpause guest", STEP)?;
+    last = goes_on(dom0, last)?;
+    for n in 1..=cycles {
+        dom0.must(&format!("xl save guest {FILE}"), BOOT)?;
+        demo::wait_gone(dom0)?;
+        let now = demo::memory(dom0)?;
+        if now != memory {
+            bail!("memory without the guest, in cycle {n}: {now:?}, and was {memory:?}");
+        }
+        dom0.must(&format!("xl restore {FILE} && rm {FILE}"), BOOT)?;
+        last = goes_on(dom0, last)?;
+        println!("cycle {n}: number {} came back", last.number);
+    }
+    demo::audit(dom0, "with the guest restored")?;
+    dom0.must("xl shutdown -w guest", BOOT)?;
+    dom0.must("kill %net-server", STEP).map(drop)
+}
+
+/// What a guest that is never interrupted sees only grow.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The last number that dom0 sent back.
+    number: u64,
+    /// Hundredths of a second.
+    uptime: u64,
+}
+
+/// The guest works: numbers come back on its one connection, its disk is as it wrote it, its clock is dom0's.
+fn goes_on(dom0: &mut Session, before: Seen) -> Result<Seen> {
+    let now = seen(dom0)?;
+    if now.number <= before.number || now.uptime <= before.uptime {
+        bail!("the guest went back: from {before:?} to {now:?}");
+    }
+    Ok(now)
+}
+
+fn seen(dom0: &mut Session) -> Result<Seen> {
+    let from = clock(dom0)?;
+    enter(dom0)?;
+    dom0.send("\n")?;
+    dom0.wait(r"root@guest:[^\n]*# ", BOOT)?;
+    // Two more numbers than at its awakening.
+    let more = "a=$(cat /run/talk); for i in $(seq 900); do b=$(cat /run/talk); [ \"$b\" -gt $((a + 1)) ] && break; sleep .1; done";
+    dom0.must(more, STEP)?;
+    let number = dom0.must("echo $b", STEP)?;
+    let uptime = dom0.must("cut -d' ' -f1 /proc/uptime | tr -d .", STEP)?;
+    let at = clock(dom0)?;
+    dom0.must("[ ! -e /run/ended ] && [ $(nproc) = 2 ]", STEP)?;
+    let said = dom0.must("dmesg | grep -iE 'bug|oops|warn|stall|stuck|call trace'; true", STEP)?;
+    if !said.is_empty() {
+        bail!("the guest's kernel says:\n{said}");
+    }
+    leave(dom0)?;
+    let until = clock(dom0)?;
+    if at + 1 < from || at > until + 1 {
+        bail!("the guest's clock says {at} between dom0's {from} and {until}");
+    }
+    Ok(Seen { number: number.trim().parse()?, uptime: uptime.trim().parse()? })
+}
+
+fn clock(session: &mut Session) -> Result<u64> {
+    Ok(session.must("date +%s", STEP)?.trim().parse()?)
+}
+
+fn enter(dom0: &mut Session) -> Result<()> {
+    dom0.send("xl console guest\n")
+}
+
+/// From the guest's console to dom0's prompt.
+fn leave(dom0: &mut Session) -> Result<()> {
+    dom0.send("\x1d")?;
+    dom0.wait(r"root@dom0:[^\n]*# ", STEP).map(drop)
+}
