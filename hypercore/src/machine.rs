@@ -141,8 +141,6 @@ pub trait Devices {
     /// PCI configuration space: 1, 2 or 4 bytes at `reg` (ones where there is no device).
     fn pci_cfg_read(&self, bdf: Bdf, reg: u16, bytes: u8) -> u32;
     fn pci_cfg_write(&self, bdf: Bdf, reg: u16, bytes: u8, value: u32);
-    /// Dom0 found this memory-mapped configuration window reserved; EINVAL if the firmware does not list it.
-    fn pci_mmcfg(&self, address: u64, segment: u16, first_bus: u8, last_bus: u8) -> Result<(), Errno>;
     /// Writes a device register; `None` if it cannot be mapped.
     fn mmio_write32(&self, phys: u64, value: u32) -> Option<()>;
     fn nr_gsis(&self) -> u32;
@@ -152,6 +150,8 @@ pub trait Devices {
     fn gsi_trigger(&self, irq: Irq) -> Trigger;
     /// Register `reg` of the IOAPIC at `base`.
     fn ioapic_read(&self, base: u64, reg: u32) -> Option<u32>;
+    /// Number of pin `pin` of the IOAPIC at `base`.
+    fn ioapic_gsi(&self, base: u64, pin: u32) -> Option<u32>;
     /// Routes an interrupt to `cpu`, masked.
     fn irq_start_gsi(&self, irq: Irq, cpu: CpuId) -> Result<(), Errno>;
     fn irq_start_msi(&self, irq: Irq, cpu: CpuId) -> Result<(), Errno>;

@@ -58,6 +58,7 @@ pub fn who(nr: u32, op: Option<u32>) -> Who {
             // About the caller's own interrupts and ports.
             PHYSDEVOP_IRQ_STATUS_QUERY | PHYSDEVOP_EOI | PHYSDEVOP_GET_FREE_PIRQ => Who::Anyone,
             PHYSDEVOP_SET_IOPL | PHYSDEVOP_SET_IOBITMAP => Who::Anyone,
+            PHYSDEVOP_PIRQ_EOI_GMFN_V1 | PHYSDEVOP_PIRQ_EOI_GMFN_V2 => Who::Anyone,
             PHYSDEVOP_UNMAP_PIRQ => Who::Target,
             _ => Who::Privileged,
         },

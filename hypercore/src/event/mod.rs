@@ -28,7 +28,7 @@ pub use deliver::{
 };
 pub use info::register_vcpu_info;
 pub use life::{audit, dump, teardown};
-pub use op::{event_channel_op, event_channel_op_compat};
+pub use op::{event_channel_op, event_channel_op_compat, unmask_port};
 
 use crate::domain::{Domain, NewDomain};
 use crate::fallible::TryVec;
@@ -124,7 +124,11 @@ pub fn virq_is_global(virq: u32) -> bool {
 }
 
 /// Pins a frame of `dom` that the guest gives for shared event state.
-fn writable_frame<M: Machine>(xen: &'static Xen<M>, dom: &Domain, gfn: u64) -> Option<WritableRef> {
+pub(crate) fn writable_frame<M: Machine>(
+    xen: &'static Xen<M>,
+    dom: &Domain,
+    gfn: u64,
+) -> Option<WritableRef> {
     let frame = xen.frames.get(Mfn(gfn), dom.id)?;
     crate::mm::types::get_writable(xen, frame).ok()
 }

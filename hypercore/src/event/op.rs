@@ -7,7 +7,7 @@ use crate::domain::Domain;
 use crate::guest;
 use crate::ids::{DomId, Port, VcpuId};
 use crate::machine::Machine;
-use crate::xen::{Cx, HcResult, Stop};
+use crate::xen::{Cx, HcResult, Stop, Xen};
 use abi::Errno;
 use abi::event_channel::*;
 use abi::xen::HYPERVISOR_EVENT_CHANNEL_OP;
@@ -24,7 +24,7 @@ pub fn event_channel_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u64, arg: u64) -> H
         }
         EVTCHNOP_UNMASK => {
             let a: EvtchnUnmask = guest::read(m, arg)?;
-            unmask_port(cx, Port(a.port))?;
+            unmask_port(cx.xen, cx.dom, Port(a.port))?;
         }
         EVTCHNOP_ALLOC_UNBOUND => {
             let mut a: EvtchnAllocUnbound = guest::read(m, arg)?;
@@ -105,10 +105,11 @@ fn self_or(caller: &Domain, id: u16) -> DomId {
     if id == DomId::SELF.0 { caller.id } else { DomId(id) }
 }
 
-fn unmask_port<M: Machine>(cx: &Cx<'_, M>, port: Port) -> Result<(), Errno> {
-    let ch = cx.dom.events.ports.get(port).ok_or(Errno::EINVAL)?;
+/// Clears a port's mask, and delivers it if it is pending. EINVAL: no such port.
+pub fn unmask_port<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, port: Port) -> Result<(), Errno> {
+    let ch = dom.events.ports.get(port).ok_or(Errno::EINVAL)?;
     let _bound = ch.state.lock();
-    unmask(cx.xen, cx.dom, port, ch);
+    unmask(xen, dom, port, ch);
     Ok(())
 }
 

@@ -8,12 +8,14 @@ use super::msi::{self, MsiKind};
 use super::pci::Bdf;
 use crate::domain::Domain;
 use crate::fallible::SmallMap;
-use crate::ids::{CpuId, DomId, Irq, Port, VcpuId};
+use crate::frame::{CanRead, WritableRef};
+use crate::ids::{CpuId, DomId, Irq, Mfn, Port, VcpuId};
 use crate::machine::Machine;
 use crate::sync::Mutex;
 use crate::xen::Xen;
 use abi::Errno;
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A device's vector behind a PIRQ.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,15 +38,37 @@ pub struct Pirq {
     pub in_service: bool,
 }
 
+/// The page a guest looks at to learn which of its PIRQs need an EOI: one bit each (`PHYSDEVOP_pirq_eoi_gmfn`).
+struct EoiPage {
+    frame: WritableRef,
+    /// An EOI unmasks the PIRQ's port as well (the call's first version).
+    unmasks: bool,
+}
+
 /// A domain's PIRQs.
 #[derive(Default)]
 pub struct DomainPirqs {
     map: SmallMap<u32, Pirq>,
+    eoi_page: Option<EoiPage>,
 }
 
 impl DomainPirqs {
     pub const fn new() -> Self {
-        Self { map: SmallMap::new() }
+        Self { map: SmallMap::new(), eoi_page: None }
+    }
+    /// Frame of the page with the bits, if there is one.
+    pub fn eoi_page(&self) -> Option<Mfn> {
+        self.eoi_page.as_ref().map(|p| p.frame.mfn())
+    }
+    /// Shows on the page whether a bound PIRQ needs an EOI.
+    fn show<M: Machine>(&self, m: &M, pirq: u32, needs_eoi: bool) {
+        if let Some(page) = &self.eoi_page
+            && pirq < PAGE_BITS
+        {
+            let (at, bit) = (pirq as usize / 64 * 8, 1 << (pirq % 64));
+            let word = m.load(&page.frame, at);
+            m.store(&page.frame, at, if needs_eoi { word | bit } else { word & !bit });
+        }
     }
     pub fn get(&self, pirq: u32) -> Option<Pirq> {
         self.map.get(pirq).copied()
@@ -76,20 +100,29 @@ impl DomainPirqs {
     }
 }
 
+/// Bits of a page.
+const PAGE_BITS: u32 = 4096 * 8;
+
 /// Who gets each physical interrupt: (domain, its PIRQ).
 pub struct Irqs {
     bound: Mutex<SmallMap<Irq, (Arc<Domain>, u32)>>,
+    /// They stay on the CPU they are on (`QUIRK_NOIRQBALANCING`).
+    fixed: AtomicBool,
 }
 
 impl Default for Irqs {
     fn default() -> Self {
-        Self { bound: Mutex::new(SmallMap::new()) }
+        Self { bound: Mutex::new(SmallMap::new()), fixed: AtomicBool::new(false) }
     }
 }
 
 impl Irqs {
     pub fn owner(&self, irq: Irq) -> Option<(DomId, u32)> {
         self.bound.lock().get(irq).map(|(d, p)| (d.id, *p))
+    }
+    /// From now on no interrupt is moved to another CPU.
+    pub fn fix(&self) {
+        self.fixed.store(true, Relaxed);
     }
 }
 
@@ -124,11 +157,24 @@ pub fn pirq_bind<M: Machine>(
         p.port = Some(port);
         *p
     };
-    let result = connect(xen, dom, pirq, &p);
-    if result.is_err()
-        && let Some(p) = dom.io.pirqs.lock().get_mut(pirq)
-    {
-        p.port = None;
+    let mut result = connect(xen, dom, pirq, &p);
+    let mut pirqs = dom.io.pirqs.lock();
+    let ours = pirqs.get_mut(pirq).filter(|p| p.port == Some(port));
+    match (&result, ours) {
+        (Ok(()), Some(p)) => {
+            let needs_eoi = p.needs_eoi;
+            pirqs.show(&xen.m, pirq, needs_eoi);
+        }
+        (Err(_), Some(p)) => p.port = None,
+        // Another vCPU has unmapped it meanwhile, perhaps before there was anything to disconnect.
+        (Ok(()), None) => {
+            drop(pirqs);
+            if xen.irqs.owner(p.irq) == Some((dom.id, pirq)) {
+                disconnect(xen, &p);
+            }
+            result = Err(Errno::EINVAL);
+        }
+        (Err(_), None) => {}
     }
     result
 }
@@ -161,13 +207,19 @@ fn connect<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32, p: &P
 
 /// The port of a PIRQ closes: it fires no more.
 pub fn pirq_unbind<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32) {
-    let Some(p) = dom.io.pirqs.lock().get_mut(pirq).map(|p| {
+    let p = {
+        let mut pirqs = dom.io.pirqs.lock();
+        let Some(p) = pirqs.get_mut(pirq) else { return };
         p.port = None;
         p.in_service = false;
-        *p
-    }) else {
-        return;
+        let p = *p;
+        pirqs.show(&xen.m, pirq, false);
+        p
     };
+    disconnect(xen, &p);
+}
+
+fn disconnect<M: Machine>(xen: &Xen<M>, p: &Pirq) {
     if let Some(m) = p.msi {
         msi::disable(xen, m.bdf, m.kind);
     }
@@ -178,6 +230,9 @@ pub fn pirq_unbind<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u3
 
 /// Events of the PIRQ go to `vcpu` from now on: the interrupt follows it to its CPU.
 pub fn pirq_set_vcpu<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32, vcpu: VcpuId) {
+    if xen.irqs.fixed.load(Relaxed) {
+        return;
+    }
     let found = dom.io.pirqs.lock().get(pirq);
     let (Some(p), Some(v)) = (found, dom.vcpu(vcpu)) else { return };
     if p.port.is_none() || xen.m.irq_set_affinity(p.irq, v.processor()).is_err() {
@@ -190,17 +245,43 @@ pub fn pirq_set_vcpu<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: 
     }
 }
 
+/// From now on frame `gfn` of the domain's tells which PIRQs need an EOI. EINVAL: not its to write; EBUSY: it
+/// has named one before.
+pub fn set_eoi_page<M: Machine>(
+    xen: &'static Xen<M>,
+    dom: &Domain,
+    gfn: u64,
+    unmasks: bool,
+) -> Result<(), Errno> {
+    let frame = crate::event::writable_frame(xen, dom, gfn).ok_or(Errno::EINVAL)?;
+    let mut pirqs = dom.io.pirqs.lock();
+    if !dom.is_alive() {
+        return Err(Errno::EINVAL);
+    }
+    if pirqs.eoi_page.is_some() {
+        return Err(Errno::EBUSY);
+    }
+    xen.m.zero(&frame);
+    pirqs.eoi_page = Some(EoiPage { frame, unmasks });
+    for (pirq, p) in pirqs.map.iter().filter(|(_, p)| p.port.is_some()) {
+        pirqs.show(&xen.m, *pirq, p.needs_eoi);
+    }
+    Ok(())
+}
+
 /// The guest is done with one arrival (`PHYSDEVOP_eoi`).
-pub fn pirq_eoi<M: Machine>(xen: &Xen<M>, dom: &Domain, pirq: u32) -> Result<(), Errno> {
-    let irq = {
+pub fn pirq_eoi<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32) -> Result<(), Errno> {
+    let (irq, unmasks) = {
         let mut pirqs = dom.io.pirqs.lock();
+        let unmasks = pirqs.eoi_page.as_ref().is_some_and(|p| p.unmasks);
         let p = pirqs.get_mut(pirq).ok_or(Errno::EINVAL)?;
-        if p.port.is_none() {
-            return Err(Errno::EINVAL);
-        }
+        let port = p.port.ok_or(Errno::EINVAL)?;
         p.in_service = false;
-        p.irq
+        (p.irq, unmasks.then_some(port))
     };
+    if let Some(port) = unmasks {
+        crate::event::unmask_port(xen, dom, port)?;
+    }
     xen.m.irq_eoi(irq);
     Ok(())
 }
@@ -218,8 +299,10 @@ pub fn unmap<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, pirq: u32) -> 
     Ok(())
 }
 
-/// Releases every PIRQ of a dying domain.
+/// Releases every PIRQ of a dying domain, and its page of bits.
 pub fn teardown<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>) {
+    let page = dom.io.pirqs.lock().eoi_page.take();
+    drop(page);
     loop {
         // Not under the lock: unmapping takes it.
         let next = dom.io.pirqs.lock().next(0);

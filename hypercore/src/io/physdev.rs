@@ -3,6 +3,7 @@
 use super::irq::{self, MsiSource, Pirq};
 use super::msi;
 use super::pci::Bdf;
+use crate::boot::acpi::Mcfg;
 use crate::guest;
 use crate::ids::Irq;
 use crate::machine::{Machine, Polarity, Trigger};
@@ -12,6 +13,8 @@ use abi::physdev::*;
 
 /// PIRQs of one domain are below this.
 const PIRQ_LIMIT: u32 = 1024;
+/// First register of an IOAPIC's table of pins.
+const IOAPIC_TABLE: u32 = 0x10;
 
 /// `physdev_op(cmd, arg)`.
 pub fn physdev_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResult {
@@ -77,11 +80,11 @@ pub fn physdev_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResul
             guest::write(m, arg, &op)?;
             Ok(0)
         }
-        // The IOAPICs are programmed by `setup_gsi` and `map_pirq`; a dom0 that writes their registers itself
-        // is older than those calls.
         PHYSDEVOP_APIC_WRITE => {
             cx.must_be_privileged()?;
-            Err(Errno::EINVAL.into())
+            let op: PhysdevApic = guest::read(m, arg)?;
+            apic_write(m, &op)?;
+            Ok(0)
         }
         PHYSDEVOP_ALLOC_IRQ_VECTOR => {
             cx.must_be_privileged()?;
@@ -112,7 +115,7 @@ pub fn physdev_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResul
         PHYSDEVOP_PCI_MMCFG_RESERVED => {
             cx.must_be_privileged()?;
             let op: PhysdevPciMmcfgReserved = guest::read(m, arg)?;
-            m.pci_mmcfg(op.address, op.segment, op.start_bus, op.end_bus)?;
+            reserved(&cx.xen.host.mcfg, &op)?;
             Ok(0)
         }
         PHYSDEVOP_RESTORE_MSI => {
@@ -125,8 +128,43 @@ pub fn physdev_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResul
             let op: PhysdevPciDevice = guest::read(m, arg)?;
             restore(cx, Bdf::new(op.seg, op.bus, op.devfn))
         }
+        PHYSDEVOP_PIRQ_EOI_GMFN_V1 | PHYSDEVOP_PIRQ_EOI_GMFN_V2 => {
+            let op: PhysdevPirqEoiGmfn = guest::read(m, arg)?;
+            irq::set_eoi_page(cx.xen, cx.dom, op.gmfn, cmd == PHYSDEVOP_PIRQ_EOI_GMFN_V1)?;
+            Ok(0)
+        }
+        PHYSDEVOP_DBGP_OP => {
+            cx.must_be_privileged()?;
+            // Dom0 is about to reset a USB debug port: the hypervisor's console uses none that would suffer.
+            let _: PhysdevDbgpOp = guest::read(m, arg)?;
+            Ok(0)
+        }
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// An entry of an IOAPIC's table (Intel 82093AA, 3.2.4), low word: dom0 says how the pin is wired. Vector, target and
+/// mask are the hypervisor's: it keeps a pin masked until somebody has bound it. EINVAL: no such pin, a register that
+/// is not dom0's, or not an interrupt of the ordinary kind. EBUSY: the pin is in use.
+fn apic_write<M: Machine>(m: &M, op: &PhysdevApic) -> Result<(), Errno> {
+    let of_table = op.reg.checked_sub(IOAPIC_TABLE).filter(|r| r % 2 == 0).ok_or(Errno::EINVAL)?;
+    let gsi = m.ioapic_gsi(op.apic_physbase, of_table / 2).ok_or(Errno::EINVAL)?;
+    // Delivery mode: fixed, or to the CPU of the lowest priority.
+    if op.value >> 8 & 7 > 1 {
+        return Err(Errno::EINVAL);
+    }
+    let trigger = if op.value & 1 << 15 != 0 { Trigger::Level } else { Trigger::Edge };
+    let polarity = if op.value & 1 << 13 != 0 { Polarity::Low } else { Polarity::High };
+    m.gsi_setup(Irq(gsi), trigger, polarity)
+}
+
+/// Dom0 has found this window of configuration space reserved. EIO: the firmware's tables have it elsewhere; ENODEV:
+/// they have none for these buses.
+fn reserved(known: &[Mcfg], op: &PhysdevPciMmcfgReserved) -> Result<(), Errno> {
+    let of_buses =
+        |w: &&Mcfg| w.segment == op.segment && w.first_bus <= op.start_bus && op.end_bus <= w.last_bus;
+    let window = known.iter().find(of_buses).ok_or(Errno::ENODEV)?;
+    if window.base == op.address { Ok(()) } else { Err(Errno::EIO) }
 }
 
 /// Registration of devices: without an IOMMU there is nothing to set up, but the device must exist.
@@ -231,3 +269,7 @@ fn map_pirq<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     guest::write(m, arg, &op)?;
     Ok(0)
 }
+
+#[cfg(test)]
+#[path = "physdev_tests.rs"]
+mod tests;

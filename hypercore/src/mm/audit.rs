@@ -2,8 +2,8 @@
 //!
 //! The caller keeps all CPUs from changing anything meanwhile. What holds references: allocations, pins, the marks
 //! of partial tables, entries of validated tables (and of the validated part of partial ones), CR3s, GDTs and
-//! LDTs, events' pages, grants, and the hypervisor's own shared frames (those it shows to tools hold themselves,
-//! see [`FrameTable::publish`](crate::frame::FrameTable::publish)).
+//! LDTs, pages of events and of interrupts, grants, and the hypervisor's own shared frames (those it shows to tools
+//! hold themselves, see [`FrameTable::publish`](crate::frame::FrameTable::publish)).
 
 use super::base::M2P_SLOT;
 use super::validate::hv_slot;
@@ -212,6 +212,9 @@ impl<M: Machine> Tally<'_, M> {
             }
         });
         crate::event::audit(dom, |mfn| self.holder(mfn, Some(FrameType::Writable)));
+        if let Some(page) = dom.io.pirqs.lock().eoi_page() {
+            self.holder(page, Some(FrameType::Writable));
+        }
         crate::grant::audit(dom, |mfn, write| self.holder(mfn, write.then_some(FrameType::Writable)));
     }
 

@@ -6,6 +6,7 @@ use crate::io::pci::Bdf;
 use crate::machine::{Devices, HostShutdown, Platform, Polarity, Reload, Trigger};
 use crate::vcpu::VcpuPrivate;
 use abi::Errno;
+use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::vec::Vec;
@@ -22,6 +23,8 @@ pub struct HostDevices {
     pub pci: Mutex<BTreeMap<Bdf, Vec<u8>>>,
     pub mmio: Mutex<BTreeMap<u64, u32>>,
     pub started: Mutex<BTreeMap<Irq, CpuId>>,
+    /// What another CPU does just before the next pin starts.
+    pub before_start: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     pub wiring: Mutex<BTreeMap<Irq, (Trigger, Polarity)>>,
     pub msis: Mutex<Vec<Irq>>,
     /// What domains wrote to the console, and what was typed.
@@ -57,9 +60,6 @@ impl Devices for HostMachine {
             }
         }
     }
-    fn pci_mmcfg(&self, _address: u64, _segment: u16, _first: u8, _last: u8) -> Result<(), Errno> {
-        Err(Errno::EINVAL)
-    }
     fn mmio_write32(&self, phys: u64, value: u32) -> Option<()> {
         self.devices.mmio.lock().unwrap().insert(phys, value);
         Some(())
@@ -80,7 +80,14 @@ impl Devices for HostMachine {
     fn ioapic_read(&self, _base: u64, _reg: u32) -> Option<u32> {
         None
     }
+    fn ioapic_gsi(&self, base: u64, pin: u32) -> Option<u32> {
+        (base == 0xfec0_0000 && pin < NR_GSIS).then_some(pin)
+    }
     fn irq_start_gsi(&self, irq: Irq, cpu: CpuId) -> Result<(), Errno> {
+        let meanwhile = self.devices.before_start.lock().unwrap().take();
+        if let Some(f) = meanwhile {
+            f();
+        }
         self.devices.started.lock().unwrap().insert(irq, cpu);
         Ok(())
     }

@@ -26,7 +26,7 @@ pub struct Scratch {
 
 impl Scratch {
     pub fn new(xen: &'static Xen<HostMachine>) -> Self {
-        let frame = || HvFrame::alloc(&xen.m, xen.frames, DomId::XEN).expect("a free frame");
+        let frame = || HvFrame::alloc(&xen.m, xen.frames, DomId::IO).expect("a free frame");
         let tables: Vec<HvFrame> = (0..4).map(|_| frame()).collect();
         let pages: Vec<HvFrame> = (0..PAGES).map(|_| frame()).collect();
         let flags = Pte::PRESENT | Pte::RW | Pte::USER;

@@ -157,6 +157,13 @@ pub fn read_register(base: u64, register: u32) -> Option<u32> {
     (register < TABLE + 2 * unit.pins).then(|| unit.read(register))
 }
 
+/// The number of a pin of the unit at physical address `base`.
+pub fn pin_gsi(base: u64, pin: u32) -> Option<u32> {
+    let all = ALL.lock();
+    let unit = all.units.iter().find(|u| u64::from(u.info.addr) == base)?;
+    (pin < unit.pins).then(|| unit.info.gsi_base + pin)
+}
+
 /// Lines for the debug key `z`: every unit, and each of its pins that has a vector.
 pub fn dump(mut line: impl FnMut(core::fmt::Arguments)) {
     let all = ALL.lock();

@@ -134,13 +134,6 @@ impl Devices for Bare {
             }
         }
     }
-    fn pci_mmcfg(&self, address: u64, segment: u16, first_bus: u8, last_bus: u8) -> Result<(), Errno> {
-        let tables = crate::boot::acpi().ok_or(Errno::EINVAL)?;
-        let known = tables.mcfg.iter().any(|w| {
-            w.base == address && w.segment == segment && w.first_bus <= first_bus && last_bus <= w.last_bus
-        });
-        if known { Ok(()) } else { Err(Errno::EINVAL) }
-    }
     fn mmio_write32(&self, phys: u64, value: u32) -> Option<()> {
         let va = crate::mm::mmio::map_shared(phys)?;
         // SAFETY: a register of a message-interrupt table that `hypercore::io::msi` located in the device's own
@@ -176,6 +169,9 @@ impl Devices for Bare {
     }
     fn ioapic_read(&self, base: u64, reg: u32) -> Option<u32> {
         ioapic::read_register(base, reg)
+    }
+    fn ioapic_gsi(&self, base: u64, pin: u32) -> Option<u32> {
+        ioapic::pin_gsi(base, pin)
     }
     fn irq_start_gsi(&self, irq: Irq, cpu: CpuId) -> Result<(), Errno> {
         irq::bind_gsi(irq.0, cpu.0, wiring(irq.0)).map(drop).map_err(errno)
