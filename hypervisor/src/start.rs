@@ -133,6 +133,7 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
             boot_wallclock: Mutex::new((wall / 1_000_000_000, (wall % 1_000_000_000) as u32)),
             total_pages: mm::ram().total() / PAGE,
             e820: info.memory.iter().map(|r| (r.start, r.end - r.start, r.kind)).collect(),
+            kbd_shift_flags: boot::kbd_shift_flags(),
             mcfg: boot::acpi().map(|t| t.mcfg.to_vec()).unwrap_or_default(),
             build_id: crate::symbols::build_id(),
             cmdline: String::from(info.command_line.as_str()),

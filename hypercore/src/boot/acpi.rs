@@ -346,6 +346,25 @@ mod tests {
     }
 
     #[test]
+    fn shift_flags_are_a_bioss() {
+        /// The machine's memory with a data area.
+        struct Bios(Memory, [u8; 2]);
+        impl PhysMem for Bios {
+            fn bytes(&self, addr: u64, len: usize) -> Option<&[u8]> {
+                match (addr, len) {
+                    (0x417, 1) => Some(&self.1[..1]),
+                    (0x40e, 2) => Some(&self.1),
+                    _ => self.0.bytes(addr, len),
+                }
+            }
+        }
+        let mut m = Bios(machine(), [0x60, 0]);
+        assert_eq!(super::super::kbd_shift_flags(&m), Some(0x60));
+        m.0.put(0xf_0010, &[0; 8]);
+        assert_eq!(super::super::kbd_shift_flags(&m), None, "another firmware's memory");
+    }
+
+    #[test]
     fn a_wrong_checksum_is_refused() {
         let mut m = machine();
         m.put(0xf_1000 + 50, &[0x55]);

@@ -45,6 +45,13 @@ pub fn parse(
     }
 }
 
+/// The keyboard's shift, lock and control flags in the BIOS's data area (40:17, what INT 16h function 02h answers);
+/// `None` where no BIOS has left its root pointer of ACPI.
+pub fn kbd_shift_flags(mem: &impl PhysMem) -> Option<u8> {
+    acpi::find_rsdp(None, mem)?;
+    mem.bytes(0x417, 1).map(|b| b[0])
+}
+
 /// The protocol's name, for the log.
 pub fn protocol(magic: u32) -> &'static str {
     match magic {

@@ -1,18 +1,19 @@
 //! `platform_op`: what dom0 does to the machine it runs on, and asks about it.
 //!
 //! The hypervisor leaves processors' frequencies and sleep alone and keeps no firmware tables of its own, so
-//! much of this is absent and says so; Linux then goes on without.
+//! much of this is absent and says so; Linux then goes on without. Processors are in [`cpus`], the MSRs that tools may
+//! name in [`resource`].
 
+pub(crate) mod cpus;
+mod resource;
 #[cfg(test)]
 mod tests;
 
 use crate::guest;
-use crate::ids::CpuId;
 use crate::machine::Machine;
 use crate::time;
 use crate::xen::{Cx, HcResult};
 use abi::Errno;
-use abi::cpu_policy::XEN_CPUID_NO_SUBLEAF;
 use abi::platform::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -66,6 +67,9 @@ type OpResult = Result<(), Errno>;
 pub fn platform_op<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
     cx.must_be_privileged()?;
     let call = Call::read(&cx.xen.m, arg)?;
+    if call.cmd == XENPF_RESOURCE_OP {
+        return Ok(resource::op(cx, &call)?);
+    }
     run(cx, &call)?;
     Ok(0)
 }
@@ -85,16 +89,13 @@ fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
             set_time(cx, t.secs, t.nsecs, t.system_time)
         }
         XENPF_ENTER_ACPI_SLEEP => enter_acpi_sleep(cx, call),
-        XENPF_FIRMWARE_INFO => match call.get::<XenpfFirmwareInfo>().type_ {
-            // The boot loader hands over no BIOS data.
-            XEN_FW_DISK_INFO | XEN_FW_DISK_MBR_SIGNATURE | XEN_FW_VBEDDC_INFO | XEN_FW_KBD_SHIFT_FLAGS => {
-                Err(Errno::ESRCH)
-            }
-            XEN_FW_EFI_INFO => Err(Errno::ENOSYS),
-            _ => Err(Errno::EINVAL),
-        },
-        XENPF_GET_CPUINFO => cpu_info(cx, call),
-        XENPF_GET_CPU_VERSION => cpu_version(cx, call),
+        XENPF_FIRMWARE_INFO => firmware_info(cx, call),
+        XENPF_PLATFORM_QUIRK => quirk(cx, call),
+        XENPF_GET_CPUINFO => cpus::info(cx, call),
+        XENPF_GET_CPU_VERSION => cpus::version(cx, call),
+        XENPF_CPU_ONLINE => cpus::switch(cx, call, true),
+        XENPF_CPU_OFFLINE => cpus::switch(cx, call, false),
+        XENPF_CPU_HOTADD => cpus::hotadd(cx, call),
         XENPF_GET_SYMBOL => symbol(cx, call),
         XENPF_CORE_PARKING => {
             let mut p: XenpfCoreParking = call.get();
@@ -108,13 +109,51 @@ fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
             }
         }
         // No memory type range registers are managed: there is none to add to or to read.
-        XENPF_ADD_MEMTYPE => Err(Errno::ENXIO),
+        XENPF_ADD_MEMTYPE => match call.get::<XenpfAddMemtype>().type_ {
+            MTRR_UC | MTRR_WC | MTRR_WT | MTRR_WP | MTRR_WB => Err(Errno::ENXIO),
+            _ => Err(Errno::EINVAL),
+        },
         XENPF_DEL_MEMTYPE | XENPF_READ_MEMTYPE => Err(Errno::EINVAL),
-        XENPF_MICROCODE_UPDATE => Err(Errno::EINVAL),
-        XENPF_CPU_ONLINE | XENPF_CPU_OFFLINE | XENPF_CPU_HOTADD | XENPF_RESOURCE_OP => Err(Errno::EOPNOTSUPP),
-        // Frequencies and idle states stay with the firmware; no memory is added; no EFI.
+        // Processors keep the microcode that firmware gave them: no update is the right one.
+        XENPF_MICROCODE_UPDATE => Err(Errno::ENOENT),
+        // The machine's memory is what firmware told of at the start: no range is one that came since.
+        XENPF_MEM_HOTADD => Err(Errno::EINVAL),
+        // Frequencies and idle states stay with the firmware; no EFI.
         _ => Err(Errno::ENOSYS),
     }
+}
+
+// Types of memory, as memory type range registers have them (Intel SDM vol. 3, 11.11.1).
+const MTRR_UC: u32 = 0;
+const MTRR_WC: u32 = 1;
+const MTRR_WT: u32 = 4;
+const MTRR_WP: u32 = 5;
+const MTRR_WB: u32 = 6;
+
+/// What the BIOS knows. ESRCH: it has no such thing, or was not asked before the processor left its mode.
+fn firmware_info<M: Machine>(cx: &Cx<'_, M>, call: &Call) -> OpResult {
+    let mut f: XenpfFirmwareInfo = call.get();
+    match f.type_ {
+        XEN_FW_KBD_SHIFT_FLAGS => {
+            let flags = cx.xen.host.kbd_shift_flags.filter(|_| f.index == 0).ok_or(Errno::ESRCH)?;
+            f.u[0] = f.u[0] & !0xff | u64::from(flags);
+            call.put(&cx.xen.m, &f)
+        }
+        XEN_FW_DISK_INFO | XEN_FW_DISK_MBR_SIGNATURE | XEN_FW_VBEDDC_INFO => Err(Errno::ESRCH),
+        XEN_FW_EFI_INFO => Err(Errno::ENOSYS),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Dom0 knows this chipset. EINVAL: no such quirk.
+fn quirk<M: Machine>(cx: &Cx<'_, M>, call: &Call) -> OpResult {
+    match call.get::<XenpfPlatformQuirk>().quirk_id {
+        QUIRK_NOIRQBALANCING => cx.xen.irqs.fix(),
+        // Every access to a register of an IOAPIC selects it anew: it does not matter whether it would be kept.
+        QUIRK_IOAPIC_BAD_REGSEL | QUIRK_IOAPIC_GOOD_REGSEL => {}
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(())
 }
 
 /// Wall-clock time was so and so at that system time.
@@ -138,55 +177,18 @@ fn enter_acpi_sleep<M: Machine>(cx: &Cx<'_, M>, call: &Call) -> OpResult {
     cx.xen.m.power_off(s.val_a, s.val_b, s.flags & XENPF_ACPI_SLEEP_EXTENDED != 0)
 }
 
-fn cpu_info<M: Machine>(cx: &Cx<'_, M>, call: &Call) -> OpResult {
-    let mut info: XenpfPcpuinfo = call.get();
-    let host = &cx.xen.host;
-    info.max_present = host.nr_cpus.saturating_sub(1);
-    match host.topology.get(info.xen_cpuid as usize) {
-        None => (info.flags, info.apic_id, info.acpi_id) = (XEN_PCPU_FLAGS_INVALID, 0, 0),
-        Some(&(apic_id, ..)) => {
-            let cpu = CpuId(info.xen_cpuid);
-            info.flags = if host.online.contains(cpu) { XEN_PCPU_FLAGS_ONLINE } else { 0 };
-            info.apic_id = apic_id;
-            info.acpi_id = cx.xen.m.acpi_id(cpu).unwrap_or(u32::MAX);
-        }
-    }
-    call.put(&cx.xen.m, &info)
-}
-
-/// Vendor, family, model and stepping; the same for every CPU there is.
-fn cpu_version<M: Machine>(cx: &Cx<'_, M>, call: &Call) -> OpResult {
-    let mut v: XenpfPcpuVersion = call.get();
-    let host = &cx.xen.host;
-    v.max_present = host.nr_cpus.saturating_sub(1);
-    v.vendor_id = [0; 12];
-    (v.family, v.model, v.stepping) = (0, 0, 0);
-    if host.online.contains(CpuId(v.xen_cpuid)) {
-        let [_, b, c, d] = host.policies.raw.stored(0, XEN_CPUID_NO_SUBLEAF);
-        for (to, word) in v.vendor_id.chunks_exact_mut(4).zip([b, d, c]) {
-            to.copy_from_slice(&word.to_le_bytes());
-        }
-        let [a, ..] = host.policies.raw.stored(1, XEN_CPUID_NO_SUBLEAF);
-        v.family = a >> 8 & 0xf;
-        v.model = a >> 4 & 0xf;
-        v.stepping = a & 0xf;
-        // Intel SDM vol. 2, CPUID leaf 1: the extended fields.
-        if v.family >= 6 {
-            v.model |= (a >> 16 & 0xf) << 4;
-        }
-        if v.family == 0xf {
-            v.family += a >> 20 & 0xff;
-        }
-    }
-    call.put(&cx.xen.m, &v)
-}
-
-/// Symbol `symnum` and the number of the next one; past the last, no name and the same number.
+/// Symbol `symnum` and the number of the next one; past the last, no name and the same number. ERANGE: further on.
 fn symbol<M: Machine>(cx: &Cx<'_, M>, call: &Call) -> OpResult {
     let mut s: XenpfSymdata = call.get();
     let mut name = [0; MAX_NAME];
     match cx.xen.m.symbol(s.symnum, &mut name[..MAX_NAME - 1]) {
-        None => (s.address, s.type_, s.namelen) = (0, 0, 0),
+        None => {
+            let before = s.symnum.checked_sub(1);
+            if before.is_some_and(|n| cx.xen.m.symbol(n, &mut []).is_none()) {
+                return Err(Errno::ERANGE);
+            }
+            (s.address, s.type_, s.namelen) = (0, 0, 0);
+        }
         Some(found) => {
             let len = found.name_len.min(MAX_NAME - 1);
             let room = s.namelen as usize;

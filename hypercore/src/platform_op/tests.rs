@@ -1,6 +1,7 @@
 //! `platform_op` as dom0 calls it.
 
 use super::*;
+use crate::machine::Cpus;
 use crate::testing::tool::{ToolBed, ToolCall, errno};
 
 fn bed() -> ToolBed {
@@ -56,11 +57,74 @@ fn sleep_states_are_checked_and_only_off_is_there() {
 
 #[test]
 fn past_the_last_symbol_the_number_stays() {
+    // The host machine has none.
     let b = bed();
-    assert_eq!(
-        b.call(XENPF_GET_SYMBOL, &XenpfSymdata { symnum: 3, namelen: 9, ..Default::default() }),
-        Ok(0)
-    );
+    let ask = |symnum| b.call(XENPF_GET_SYMBOL, &XenpfSymdata { symnum, namelen: 9, ..Default::default() });
+    assert_eq!(ask(0), Ok(0));
     let s: XenpfSymdata = b.answer();
-    assert_eq!((s.symnum, s.namelen), (3, 0));
+    assert_eq!((s.symnum, s.namelen), (0, 0));
+    assert_eq!(errno(ask(1)), Errno::ERANGE);
+}
+
+#[test]
+fn processors_are_as_they_are() {
+    let b = bed();
+    let switch = |cmd, cpuid| b.call(cmd, &XenpfCpuOl { cpuid });
+    assert_eq!(switch(XENPF_CPU_ONLINE, 1), Ok(0));
+    assert_eq!(errno(switch(XENPF_CPU_ONLINE, 2)), Errno::EINVAL);
+    assert_eq!(errno(switch(XENPF_CPU_OFFLINE, 2)), Errno::EINVAL);
+    assert_eq!(errno(switch(XENPF_CPU_OFFLINE, 0)), Errno::EOPNOTSUPP);
+    let add = |apic_id, acpi_id, pxm| b.call(XENPF_CPU_HOTADD, &XenpfCpuHotadd { apic_id, acpi_id, pxm });
+    assert_eq!(errno(add(u32::MAX, 3, 0)), Errno::EINVAL);
+    assert_eq!(errno(add(1, 3, 0)), Errno::EEXIST);
+    assert_eq!(errno(add(2, 3, 0)), Errno::EOPNOTSUPP);
+}
+
+#[test]
+fn what_the_bios_knows_of_the_keyboard() {
+    let b = bed();
+    let ask =
+        |type_, index| b.call(XENPF_FIRMWARE_INFO, &XenpfFirmwareInfo { type_, index, u: [u64::MAX; 4] });
+    assert_eq!(ask(XEN_FW_KBD_SHIFT_FLAGS, 0), Ok(0));
+    assert_eq!(b.answer::<XenpfFirmwareInfo>().u[0], !0xff | 0x20, "one byte");
+    assert_eq!(errno(ask(XEN_FW_KBD_SHIFT_FLAGS, 1)), Errno::ESRCH);
+    assert_eq!(errno(ask(XEN_FW_VBEDDC_INFO, 0)), Errno::ESRCH);
+    assert_eq!(errno(ask(XEN_FW_EFI_INFO, 0)), Errno::ENOSYS);
+    assert_eq!(errno(ask(99, 0)), Errno::EINVAL);
+}
+
+#[test]
+fn there_are_no_memory_type_registers() {
+    let b = bed();
+    let add = |type_| b.call(XENPF_ADD_MEMTYPE, &XenpfAddMemtype { type_, nr_mfns: 1, ..Default::default() });
+    assert_eq!(errno(add(1)), Errno::ENXIO);
+    assert_eq!(errno(add(2)), Errno::EINVAL);
+}
+
+#[test]
+fn of_the_registers_there_is_system_time() {
+    let mut b = bed();
+    let entry = |u, rsvd, idx| XenpfResourceEntry { u, rsvd, idx, val: 7 };
+    let list = [entry(0, 0, 0x10), entry(0, 0, 0x10), entry(1, 0, 0x10)];
+    let at = b.s.put(&list);
+    let call = |nr_entries, cpu, at| {
+        b.call(XENPF_RESOURCE_OP, &XenpfResourceOp { nr_entries, cpu, entries: abi::GuestHandle::new(at) })
+    };
+    assert_eq!(call(0, 99, 0), Ok(0));
+    assert_eq!(errno(call(1, 99, 0)), Errno::EFAULT);
+    assert_eq!(errno(call(1, 99, at)), Errno::ENODEV);
+    assert_eq!(errno(call(4, 0, at)), Errno::E2BIG);
+    assert_eq!(call(3, 1, at), Ok(2), "nobody sets it");
+    let [first, _, last] = b.s.get::<[XenpfResourceEntry; 3]>(at);
+    assert_eq!((first.u, first.val), (0, b.dom0.xen.m.now()));
+    assert_eq!((last.u as i32, last.val), (Errno::EPERM.to_ret() as i32, 7));
+    for (wrong, why) in [
+        (entry(0, 1, 0x10), Errno::EINVAL),
+        (entry(0, 0, 0xc8d), Errno::EACCES),
+        (entry(9, 0, 0x10), Errno::EOPNOTSUPP),
+    ] {
+        b.s.set(at, &wrong);
+        assert_eq!(call(1, 1, at), Ok(0));
+        assert_eq!(b.s.get::<XenpfResourceEntry>(at).u as i32, why.to_ret() as i32);
+    }
 }

@@ -53,6 +53,7 @@ impl World {
             boot_wallclock: crate::sync::Mutex::new((0, 0)),
             total_pages: frames - FIRST_RAM,
             e820: std::vec![(FIRST_RAM << 12, (frames - FIRST_RAM) << 12, 1)],
+            kbd_shift_flags: Some(0x20),
             mcfg: std::vec![crate::boot::acpi::Mcfg {
                 base: 0xe000_0000,
                 segment: 0,

@@ -25,10 +25,16 @@ unsafe impl Sync for Boot {}
 
 static BOOT: Boot = Boot(UnsafeCell::new(BootInfo::new()));
 static ACPI: Once<Tables> = Once::new();
+static KBD_SHIFT_FLAGS: Once<Option<u8>> = Once::new();
 
 /// The firmware's tables; `None` where there are none.
 pub fn acpi() -> Option<&'static Tables> {
     ACPI.get()
+}
+
+/// [`hypercore::boot::kbd_shift_flags`] as they were at the start.
+pub fn kbd_shift_flags() -> Option<u8> {
+    KBD_SHIFT_FLAGS.get().copied().flatten()
 }
 
 /// What the loader told.
@@ -68,6 +74,7 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
     for r in &boot.memory {
         console::always(format_args!(" [{:016x}, {:016x}] type {}", r.start, r.end - 1, r.kind));
     }
+    KBD_SHIFT_FLAGS.call_once(|| hypercore::boot::kbd_shift_flags(&Firmware));
     let root = acpi::find_rsdp(boot.rsdp, &Firmware).ok_or(acpi::AcpiError::NoRsdp);
     match root.and_then(|at| acpi::parse(at, &Firmware)) {
         Ok(tables) => {
