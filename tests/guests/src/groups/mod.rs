@@ -11,8 +11,10 @@ mod entry;
 pub mod events;
 mod grants;
 mod grants2;
+mod hardware;
 mod memory;
 mod pagetables;
+mod platform;
 mod switch;
 mod timers;
 mod trace;
@@ -26,7 +28,7 @@ mod tsc;
 pub mod user;
 mod xstate;
 
-/// Name on the command line, what runs it. `events` stands last: it ends in the FIFO layout.
+/// Name on the command line, what runs it. `events` ends in the FIFO layout; `platform` after it changes what EOIs do.
 pub const ALL: &[(&str, fn())] = &[
     ("entry", entry::run),
     ("calls", calls::run),
@@ -41,6 +43,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("memory", memory::run),
     ("xstate", xstate::run),
     ("events", events::run),
+    ("platform", platform::run),
 ];
 
 /// What `all` leaves out.
