@@ -82,6 +82,27 @@ pub const GNTST_ADDRESS_TOO_BIG: i16 = -11;
 pub const GNTST_EAGAIN: i16 = -12;
 pub const GNTST_NO_SPACE: i16 = -13;
 
+/// The header's name of a status.
+pub const fn status_name(status: i16) -> Option<&'static str> {
+    Some(match status {
+        GNTST_OKAY => "GNTST_okay",
+        GNTST_GENERAL_ERROR => "GNTST_general_error",
+        GNTST_BAD_DOMAIN => "GNTST_bad_domain",
+        GNTST_BAD_GNTREF => "GNTST_bad_gntref",
+        GNTST_BAD_HANDLE => "GNTST_bad_handle",
+        GNTST_BAD_VIRT_ADDR => "GNTST_bad_virt_addr",
+        GNTST_BAD_DEV_ADDR => "GNTST_bad_dev_addr",
+        GNTST_NO_DEVICE_SPACE => "GNTST_no_device_space",
+        GNTST_PERMISSION_DENIED => "GNTST_permission_denied",
+        GNTST_BAD_PAGE => "GNTST_bad_page",
+        GNTST_BAD_COPY_ARG => "GNTST_bad_copy_arg",
+        GNTST_ADDRESS_TOO_BIG => "GNTST_address_too_big",
+        GNTST_EAGAIN => "GNTST_eagain",
+        GNTST_NO_SPACE => "GNTST_no_space",
+        _ => return None,
+    })
+}
+
 abi_struct! {
     /// `struct grant_entry_v1`: an entry of the version 1 table (shared memory, both ways).
     pub struct GrantEntryV1 [8] {

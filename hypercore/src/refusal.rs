@@ -1,19 +1,24 @@
 //! Why a hypercall was refused, in words.
 //!
 //! Where a check fails, [`refuse!`] notes the reason for the CPU it runs on and answers the errno; a caller that
-//! knows more (which element of a batch, whose frame) notes that around it. When the hypercall ends with an error,
-//! [`record`] keeps the chain with the vCPU, where `XENOLITH_WHY` (see [`abi::xenolith`]) reads it, and logs it for
-//! whoever watches `guest_loglvl=all`.
+//! knows more (which element of a batch, whose frame) adds that around it by [`within!`]. When the hypercall ends
+//! with an error, [`record`] keeps the chain with the vCPU, where `XENOLITH_WHY` (see [`abi::xenolith`]) reads it,
+//! and logs it for whoever watches `guest_loglvl=all`. Elements of grant operations, which have a status each while
+//! the call succeeds, are kept by [`keep_status`].
 //!
 //! Words are fixed; the two numbers they may speak of are the caller's own arguments and limits, never another
-//! domain's frames. A call that succeeds pays for [`Refusals::begin`]: two stores.
+//! domain's frames.
+//!
+//! The last check that failed is the reason: what was noted before it, in a call that went on, is forgotten. So calls
+//! that succeed pay nothing where every refusal has a reason, as with those of page tables and grants ([`of`]);
+//! tools' calls, where not every one has, pay for [`Refusals::begin`]: two stores.
 
 use crate::domain::Domain;
 use crate::guest;
 use crate::hypercall_table::HYPERCALLS;
 use crate::ids::{CpuId, VcpuId};
 use crate::log;
-use crate::machine::Machine;
+use crate::machine::{GuestFault, Machine};
 use crate::sync::Mutex;
 use crate::vcpu::Vcpu;
 use crate::xen::{Cx, HcResult, Xen};
@@ -114,8 +119,33 @@ pub struct Refusal {
     number: u64,
     hypercall: u32,
     command: u32,
-    error: i32,
+    answer: Answer,
     chain: Chain,
+}
+
+/// What a refused call, or element of one, answered.
+#[derive(Clone, Copy)]
+enum Answer {
+    Errno(Errno),
+    /// `GNTST_*`
+    Status(i16),
+}
+
+impl Answer {
+    /// As the guest sees it: negative.
+    fn value(self) -> i32 {
+        match self {
+            Answer::Errno(e) => -e.0,
+            Answer::Status(s) => s.into(),
+        }
+    }
+
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Answer::Errno(e) => e.name(),
+            Answer::Status(s) => abi::grant_table::status_name(s),
+        }
+    }
 }
 
 /// The last refusals of a vCPU.
@@ -126,7 +156,8 @@ pub struct Kept {
 
 impl Default for Kept {
     fn default() -> Self {
-        let none = Refusal { number: 0, hypercall: 0, command: 0, error: 0, chain: Chain::EMPTY };
+        let answer = Answer::Errno(Errno(0));
+        let none = Refusal { number: 0, hypercall: 0, command: 0, answer, chain: Chain::EMPTY };
         Self { made: 0, last: [none; KEPT] }
     }
 }
@@ -142,6 +173,13 @@ impl Kept {
     fn get(&self, index: u32) -> Option<&Refusal> {
         let kept = self.made.min(KEPT as u64);
         (u64::from(index) < kept).then(|| &self.last[(self.made - u64::from(index)) as usize % KEPT])
+    }
+
+    /// How many there were; of the latest: its command, and how many reasons were noted. For tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn latest(&self) -> (u64, u32, usize) {
+        let last = &self.last[self.made as usize % KEPT];
+        (self.made, last.command, last.chain.len)
     }
 }
 
@@ -178,11 +216,18 @@ impl Refusals {
         }
     }
 
+    fn command(&self, cpu: CpuId, command: u32) {
+        if let Some(c) = self.cpus.get(cpu.0 as usize) {
+            c.command.store(command, Relaxed);
+        }
+    }
+
+    /// `first`: a check that failed, not something around one.
     #[cold]
-    fn note(&self, cpu: CpuId, link: Link) {
+    fn note(&self, cpu: CpuId, link: Link, first: bool) {
         let Some(c) = self.cpus.get(cpu.0 as usize) else { return };
         let mut chain = c.chain.lock();
-        if c.noted.load(Relaxed) == 0 {
+        if first || c.noted.load(Relaxed) == 0 {
             chain.len = 0;
         }
         chain.push(link);
@@ -208,14 +253,29 @@ pub fn end_of_list<M: Machine, E>(xen: &Xen<M>, error: E) -> E {
     error
 }
 
-/// What [`refuse!`] does.
-#[cold]
-pub fn note<M: Machine, E>(xen: &Xen<M>, error: E, reason: &'static Reason, values: [u64; 2]) -> E {
-    xen.refusals.note(xen.m.cpu(), Link { reason, values });
+/// The error of [`refuse!`] and [`within!`], which may be refused or within something itself: that is noted before.
+#[inline(always)]
+pub fn noted<E>(error: E, note: impl FnOnce()) -> E {
+    note();
     error
 }
 
-/// `refuse!(xen, error, "words {} and {:x}", value, value)`: notes why, and is the error. At most two values.
+/// What [`refuse!`] does.
+#[cold]
+#[inline(never)]
+pub fn note<M: Machine>(xen: &Xen<M>, reason: &'static Reason, a: u64, b: u64) {
+    xen.refusals.note(xen.m.cpu(), Link { reason, values: [a, b] }, true);
+}
+
+/// What [`within!`] does.
+#[cold]
+#[inline(never)]
+pub fn note_around<M: Machine>(xen: &Xen<M>, reason: &'static Reason, a: u64, b: u64) {
+    xen.refusals.note(xen.m.cpu(), Link { reason, values: [a, b] }, false);
+}
+
+/// `refuse!(xen, error, "words {} and {:x}", value, value)`: notes which check failed, and is the error. At most two
+/// values.
 #[macro_export]
 macro_rules! refuse {
     ($xen:expr, $error:expr, $words:literal) => {
@@ -226,18 +286,62 @@ macro_rules! refuse {
     };
     ($xen:expr, $error:expr, $words:literal, $a:expr, $b:expr) => {{
         static REASON: $crate::refusal::Reason = $crate::refusal::Reason::new($words);
-        $crate::refusal::note($xen, $error, &REASON, [$a as u64, $b as u64])
+        $crate::refusal::noted($error, || $crate::refusal::note($xen, &REASON, $a as u64, $b as u64))
     }};
 }
 
+/// As [`refuse!`], around an error that was noted further in: where that was, for whom.
+#[macro_export]
+macro_rules! within {
+    ($xen:expr, $error:expr, $words:literal) => {
+        $crate::within!($xen, $error, $words, 0, 0)
+    };
+    ($xen:expr, $error:expr, $words:literal, $a:expr) => {
+        $crate::within!($xen, $error, $words, $a, 0)
+    };
+    ($xen:expr, $error:expr, $words:literal, $a:expr, $b:expr) => {{
+        static REASON: $crate::refusal::Reason = $crate::refusal::Reason::new($words);
+        $crate::refusal::noted($error, || $crate::refusal::note_around($xen, &REASON, $a as u64, $b as u64))
+    }};
+}
+
+/// A guest's address cannot be accessed.
+#[cold]
+#[inline(never)]
+pub fn fault<M: Machine>(xen: &Xen<M>, at: GuestFault) -> Errno {
+    refuse!(xen, Errno::EFAULT, "address {:x} cannot be accessed", at.va)
+}
+
+/// The error of a call of this command or operation, which has not told it by [`Refusals::begin`].
+#[cold]
+#[inline(never)]
+pub fn of<M: Machine, E>(xen: &Xen<M>, command: u32, error: E) -> E {
+    xen.refusals.command(xen.m.cpu(), command);
+    error
+}
+
 /// Whether refusals of a hypercall are kept: those of tools and of memory, which somebody may want explained.
-fn of_interest(nr: u32) -> bool {
+pub(crate) fn of_interest(nr: u32) -> bool {
     matches!(
         nr,
         HYPERVISOR_MMU_UPDATE
             | HYPERVISOR_UPDATE_VA_MAPPING
             | HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN
             | HYPERVISOR_MMUEXT_OP
+            | HYPERVISOR_SET_GDT
+            | HYPERVISOR_UPDATE_DESCRIPTOR
+            | HYPERVISOR_MEMORY_OP
+            | HYPERVISOR_GRANT_TABLE_OP
+            | HYPERVISOR_DOMCTL
+            | HYPERVISOR_SYSCTL
+    )
+}
+
+/// Whether a hypercall of interest tells which command or operation it is.
+fn has_commands(nr: u32) -> bool {
+    matches!(
+        nr,
+        HYPERVISOR_MMUEXT_OP
             | HYPERVISOR_MEMORY_OP
             | HYPERVISOR_GRANT_TABLE_OP
             | HYPERVISOR_DOMCTL
@@ -249,16 +353,41 @@ fn of_interest(nr: u32) -> bool {
 #[cold]
 pub fn record<M: Machine>(cx: &Cx<'_, M>, nr: u32, error: Errno) {
     if of_interest(nr) {
-        keep(cx.xen, cx.dom, cx.vcpu, nr, -error.0);
+        keep(cx, nr, error);
     }
 }
 
-/// As [`record`], of an element that was refused in a call that goes on or answers how far it got. `error` as the
-/// guest sees it: negative.
+/// As [`record`], of an element that was refused in a call that answers how far it got.
 #[cold]
-pub fn keep<M: Machine>(xen: &Xen<M>, dom: &Domain, vcpu: &Vcpu, nr: u32, error: i32) {
-    let Some((command, chain)) = xen.refusals.take(xen.m.cpu()) else { return };
-    let refusal = Refusal { number: 0, hypercall: nr, command, error, chain };
+pub fn keep<M: Machine>(cx: &Cx<'_, M>, nr: u32, error: Errno) {
+    keep_answer(cx.xen, cx.dom, cx.vcpu, nr, Answer::Errno(error));
+}
+
+/// As [`record`], of the element at guest address `at` of a grant operation, which goes on.
+#[cold]
+#[inline(never)]
+pub fn keep_status<M: Machine>(cx: &Cx<'_, M>, command: u32, at: u64, status: i16) {
+    within!(cx.xen, (), "the element at {:x}", at);
+    of(cx.xen, command, ());
+    keep_answer(cx.xen, cx.dom, cx.vcpu, HYPERVISOR_GRANT_TABLE_OP, Answer::Status(status));
+}
+
+static FAULT: Reason = Reason::new("an argument cannot be accessed");
+static FULL: Reason = Reason::new("the hypervisor's heap is full");
+
+fn keep_answer<M: Machine>(xen: &Xen<M>, dom: &Domain, vcpu: &Vcpu, nr: u32, answer: Answer) {
+    let Some((told, mut chain)) = xen.refusals.take(xen.m.cpu()) else { return };
+    let command = if has_commands(nr) { told } else { 0 };
+    // Where this is not noted, it can be nothing else.
+    let only = match answer {
+        Answer::Errno(Errno::EFAULT) => Some(&FAULT),
+        Answer::Errno(Errno::ENOMEM) => Some(&FULL),
+        _ => None,
+    };
+    if let Some(reason) = only.filter(|_| chain.len == 0) {
+        chain.push(Link { reason, values: [0; 2] });
+    }
+    let refusal = Refusal { number: 0, hypercall: nr, command, answer, chain };
     vcpu.refusals.lock().keep(refusal);
     log!(xen.m, GuestDebug, "{}v{}: {refusal}", dom.id, vcpu.id.0);
 }
@@ -272,9 +401,9 @@ impl fmt::Display for Refusal {
             None if self.command == 0 => write!(f, "{call}")?,
             None => write!(f, "{call} {}", self.command)?,
         }
-        match Errno(-self.error).name() {
+        match self.answer.name() {
             Some(name) => write!(f, ": {name}")?,
-            None => write!(f, ": {}", self.error)?,
+            None => write!(f, ": {}", self.answer.value())?,
         }
         if self.chain.len != 0 {
             write!(f, ": {}", self.chain)?;
@@ -322,7 +451,7 @@ fn why<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
         number: r.number,
         hypercall: r.hypercall,
         command: r.command,
-        error: r.error,
+        error: r.answer.value(),
         links: r.chain.len as u32,
         ..asked
     };

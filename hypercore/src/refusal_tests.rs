@@ -2,13 +2,18 @@
 
 use super::*;
 use crate::hypercall::dispatch;
+use crate::machine::{Frames, GuestVa};
+use crate::testing::kernel::{BASE, RW};
 use crate::testing::machine::set_cpu;
-use crate::testing::{Guest, Scratch, World};
+use crate::testing::{Guest, Kernel, Scratch, World};
 use crate::xen::Stop;
 use abi::domctl::*;
+use abi::grant_table::*;
 use abi::memory::{MemoryReservation, XENMEM_POPULATE_PHYSMAP};
 use std::string::{String, ToString};
 use std::vec::Vec;
+use x86::pte::Pte;
+use zerocopy::IntoBytes;
 
 struct Bed {
     dom0: Guest,
@@ -215,11 +220,167 @@ fn a_chain_keeps_the_innermost() {
     let xen = b.dom0.xen;
     set_cpu(0);
     xen.refusals.begin(CpuId(0), 7);
-    for i in 0..DEPTH as u64 + 3 {
-        refuse!(xen, (), "{} in {:x}", i, 16 + i);
+    // This check failed too, but something else was tried.
+    refuse!(xen, (), "another way");
+    refuse!(xen, (), "{} in {:x}", 0, 16);
+    for i in 1..DEPTH as u64 + 3 {
+        within!(xen, (), "{} in {:x}", i, 16 + i);
     }
     let (command, chain) = xen.refusals.take(CpuId(0)).unwrap();
     assert_eq!((command, chain.len), (7, DEPTH));
     assert_eq!(chain.to_string(), "3 in 0x13: 2 in 0x12: 1 in 0x11: 0 in 0x10");
     assert_eq!(xen.refusals.take(CpuId(0)).unwrap().1.len, 0);
+}
+
+/// A kernel beside the rest, and how to ask why from a page of its own.
+fn kernels() -> (Kernel, Kernel) {
+    let w = World::new(1024, 2);
+    let (dom0, domu) = (w.domain(0, 1), w.domain(5, 1));
+    for g in [&dom0, &domu] {
+        crate::grant::grow(g.xen, &g.dom, 1).unwrap();
+    }
+    (dom0.boot(8), domu.boot(8))
+}
+
+fn why(k: &Kernel) -> XenolithWhy {
+    let at = k.va(2);
+    let asked = XenolithWhy { vcpu: XENOLITH_WHY_THIS_VCPU, ..Default::default() };
+    assert!(k.write(0, at, asked.as_bytes()));
+    k.hypercall(0, HYPERVISOR_XENOLITH_OP, [XENOLITH_WHY.into(), at, 0, 0, 0, 0]).unwrap();
+    let mut answer = XenolithWhy::default();
+    k.enter(0);
+    k.guest.xen.m.copy_from_guest(answer.as_mut_bytes(), at).unwrap();
+    answer
+}
+
+#[test]
+fn page_tables_say_which_entry_and_what_is_wrong_with_its_frame() {
+    let (dom0, domu) = kernels();
+    let l1 = domu.tables[0].0;
+    let uses = domu.guest.xen.frames.peek(domu.tables[0]).unwrap().1.count();
+    assert_eq!(domu.set_pte(0, domu.pte(3), l1 << 12 | RW), Err(Errno::EBUSY));
+    let w = why(&domu);
+    assert_eq!((w.hypercall, w.command, w.error), (HYPERVISOR_MMU_UPDATE, 0, -Errno::EBUSY.0));
+    assert_eq!(
+        text(&w),
+        std::format!(
+            "mmu_update: EBUSY: request 0 of 1: entry 3 of a level-1 table: \
+             frame {l1:#x} is in use as a level-1 table ({} uses)",
+            // The lock of the table counts too.
+            uses + 1
+        )
+    );
+    // Whose frame it is is not told.
+    let theirs = dom0.pages[0].0;
+    domu.set_pte(0, domu.pte(3), theirs << 12 | RW).unwrap_err();
+    assert!(text(&why(&domu)).ends_with(&std::format!("frame {theirs:#x} is not memory of domain 5")));
+    // The second of three.
+    let reqs = [(domu.pte(3), 0), (domu.slot(domu.tables[1], 7), RW | Pte::PSE), (domu.pte(4), 0)];
+    assert_eq!(domu.mmu_update(0, &reqs, 0x7ff0), (Err(Errno::EINVAL), 1));
+    let w = why(&domu);
+    assert!(text(&w).starts_with("mmu_update: EINVAL: request 1 of 3: "), "{}", text(&w));
+    assert!(
+        text(&w).contains("bits 0x80 (PSE, GLOBAL, PCD or PWT) are not for entries of level 2"),
+        "{}",
+        text(&w)
+    );
+    // A table that is refused as a whole says where, from the pin down to the entry.
+    let (table, page) = (domu.pages[5], domu.pages[6].0);
+    assert!(domu.write(0, domu.va(5) + 9 * 8, &(l1 << 12 | RW).to_le_bytes()));
+    for (i, entry) in [(5, 0), (6, 0)] {
+        domu.set_pte(0, domu.pte(i), entry).unwrap();
+    }
+    assert_eq!(domu.mmuext(0, MMUEXT_PIN_L1_TABLE, table.0, 0, 0x7ff0), Err(Errno::EBUSY));
+    let w = why(&domu);
+    assert_eq!((w.hypercall, w.command), (HYPERVISOR_MMUEXT_OP, MMUEXT_PIN_L1_TABLE));
+    assert!(
+        text(&w)
+            .starts_with("MMUEXT_PIN_L1_TABLE: EBUSY: operation 0 of 1: entry 9 of a level-1 table: frame"),
+        "{}",
+        text(&w)
+    );
+    // What went before does not stand there.
+    domu.mmuext(0, MMUEXT_UNPIN_TABLE, page, 0, 0x7ff0).unwrap_err();
+    assert_eq!(
+        text(&why(&domu)),
+        std::format!("MMUEXT_UNPIN_TABLE: EINVAL: operation 0 of 1: frame {page:#x} is not pinned")
+    );
+}
+
+#[test]
+fn elements_of_grant_operations_say_why() {
+    let (dom0, domu) = kernels();
+    let map = |ref_: u32| {
+        let op = GnttabMapGrantRef { host_addr: dom0.va(3), flags: 2, ref_, dom: 5, ..Default::default() };
+        let status = dom0.grant_op(0, 0, op.as_bytes(), core::mem::offset_of!(GnttabMapGrantRef, status));
+        let w = why(&dom0);
+        assert_eq!((w.hypercall, w.command), (HYPERVISOR_GRANT_TABLE_OP, GNTTABOP_MAP_GRANT_REF));
+        (status, w)
+    };
+    let (status, w) = map(9);
+    assert_eq!((status, w.error), (Ok(GNTST_GENERAL_ERROR), GNTST_GENERAL_ERROR.into()));
+    assert_eq!(
+        text(&w),
+        "GNTTABOP_map_grant_ref: GNTST_general_error: the element at 0x10000000: entry 9 of domain 5: \
+         the entry grants no access (flags 0x0)"
+    );
+    assert_eq!(map(100_000).0, Ok(GNTST_BAD_GNTREF));
+    // A frame that is in use as a table, which the mapper does not get to know the number of.
+    let table = domu.tables[0].0;
+    let shared = crate::frame::proof::FreshFrame(crate::frame::CanRead::mfn(
+        domu.guest.dom.grants.shared_frame(0).unwrap(),
+    ));
+    dom0.guest.xen.m.store(&shared, 9 * 8, 1 | table << 32);
+    let (status, w) = map(9);
+    assert_eq!(status, Ok(GNTST_GENERAL_ERROR));
+    assert!(
+        text(&w).ends_with("the frame of domain 5 is in use as a page table or for descriptors"),
+        "{}",
+        text(&w)
+    );
+    assert!(w.chain.iter().all(|l| !l.values.contains(&table)));
+    // An error of the call as a whole.
+    let args = [GNTTABOP_COPY.into(), 0xffff_8000_0000_0000, 3, 0, 0, 0];
+    assert_eq!(dom0.hypercall(0, HYPERVISOR_GRANT_TABLE_OP, args), Err(Errno::EFAULT));
+    assert_eq!(
+        text(&why(&dom0)),
+        "GNTTABOP_copy: EFAULT: the elements from 0xffff800000000000 on, 3, cannot all be accessed"
+    );
+}
+
+/// Every operation of these kinds, with arguments that cannot be right.
+#[test]
+fn no_refusal_is_without_a_reason() {
+    let explained = |nr| of_interest(nr) && ![HYPERVISOR_DOMCTL, HYPERVISOR_SYSCTL].contains(&nr);
+    let mut refused = 0;
+    for row in HYPERCALLS.iter().filter(|r| explained(r.nr)) {
+        let op = u64::from(row.op.unwrap_or(0));
+        for by in 0..2 {
+            let fresh = || if by == 0 { kernels().0 } else { kernels().1 };
+            let mut k = fresh();
+            for garbage in [0, 1, 7, 0x7ff0, 0x7ff4, BASE + 4096, 0xffff_8000_0000_0000, u64::MAX] {
+                for fill in [0u64, 0x0101_0101_0101_0101, 0x7ff0_7ff0_7ff0_7ff0, BASE + 0x2345, u64::MAX] {
+                    // Some of it is not refused, and takes pages away.
+                    if !k.write(0, BASE, [fill; 64].as_bytes()) {
+                        k = fresh();
+                        assert!(k.write(0, BASE, [fill; 64].as_bytes()));
+                    }
+                    let args = match row.nr {
+                        HYPERVISOR_MMUEXT_OP => {
+                            assert!(k.write(0, BASE, &(op as u32).to_le_bytes()));
+                            [BASE, 1, 0, if fill == 0 { 0x7ff0 } else { garbage }, 0, 0]
+                        }
+                        HYPERVISOR_MMU_UPDATE => [BASE, 3, garbage, garbage, 0, 0],
+                        HYPERVISOR_GRANT_TABLE_OP | HYPERVISOR_MEMORY_OP => [op, BASE, 1, 0, 0, 0],
+                        _ => [garbage, fill, garbage, garbage, 0, 0],
+                    };
+                    // It looks for the reason itself.
+                    refused += u32::from(k.hypercall(0, row.nr, args).is_err());
+                    let faulty = [if row.op.is_some() { op } else { garbage }, garbage, 1, 0x7ff0, 0, 0];
+                    refused += u32::from(k.hypercall(0, row.nr, faulty).is_err());
+                }
+            }
+        }
+    }
+    assert!(refused > 1000, "{refused}");
 }

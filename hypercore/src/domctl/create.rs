@@ -6,6 +6,7 @@ use crate::ids::DomId;
 use crate::lifecycle;
 use crate::machine::Machine;
 use crate::refuse;
+use crate::within;
 use crate::xen::{Cx, Xen};
 use abi::Errno;
 use abi::arch_x86::XEN_X86_MISC_FLAGS_MAX;
@@ -99,9 +100,9 @@ pub(super) fn create<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
     check(xen, &c)?;
     let limits = &xen.host.grants;
     let max_grant_frames =
-        size(xen, c.max_grant_frames, 1, limits.frames).map_err(|e| refuse!(xen, e, "max_grant_frames"))?;
+        size(xen, c.max_grant_frames, 1, limits.frames).map_err(|e| within!(xen, e, "max_grant_frames"))?;
     let max_maptrack_frames = size(xen, c.max_maptrack_frames, 0, limits.maptrack_frames)
-        .map_err(|e| refuse!(xen, e, "max_maptrack_frames"))?;
+        .map_err(|e| within!(xen, e, "max_maptrack_frames"))?;
     let id = match DomId(call.header.domain) {
         id if id.is_real() && id != DomId::DOM0 => {
             if xen.domains.get(id).is_some() {

@@ -10,6 +10,7 @@ use crate::sched;
 use crate::time;
 use crate::traps::{Callback, context};
 use crate::vcpu::{Vcpu, VcpuPrivate};
+use crate::within;
 use crate::xen::{Cx, Stop};
 use abi::Errno;
 use abi::arch_x86::{FLAT_RING3_CS32, FLAT_RING3_CS64};
@@ -98,7 +99,7 @@ pub(super) fn set_context<M: Machine>(cx: &mut Cx<'_, M>, dom: &Arc<Domain>, cal
             DONE
         }
         Err(Fail::Again) => Ok(Outcome::Again),
-        Err(Fail::Errno(e)) => Err(refuse!(cx.xen, e, "the context of vCPU {}", c.vcpu)),
+        Err(Fail::Errno(e)) => Err(within!(cx.xen, e, "the context of vCPU {}", c.vcpu)),
     }
 }
 

@@ -6,6 +6,8 @@ use super::entry::{Copied, Pinned};
 use crate::frame::CanRead;
 use crate::ids::{DomId, GrantRef, Mfn};
 use crate::machine::Machine;
+use crate::refuse;
+use crate::within;
 use crate::xen::{Cx, Xen};
 use abi::grant_table::*;
 
@@ -31,7 +33,10 @@ enum Name {
 impl End {
     fn open<M: Machine>(cx: &Cx<'_, M>, name: Name, write: bool) -> Result<Self, Status> {
         let what = match name {
-            Name::Frame(mfn) => What::Frame(Pinned::take(cx.xen, cx.dom, mfn, write)?),
+            Name::Frame(mfn) => {
+                let whose = |e| within!(cx.xen, e, "the caller's own frame {:x}", mfn.0);
+                What::Frame(Pinned::take(cx.xen, cx.dom, mfn, write).map_err(whose)?)
+            }
             Name::Grant(id, gref) => {
                 let granter = cx.domain(id.0).map_err(|_| GNTST_BAD_DOMAIN)?;
                 What::Grant(Copied::begin(cx.xen, granter, gref, cx.dom.id, write)?)
@@ -48,12 +53,15 @@ impl End {
     }
 
     /// Refuses bytes that are not granted.
-    fn covers(&self, offset: usize, len: usize) -> Result<(), Status> {
+    fn covers<M: Machine>(&self, cx: &Cx<'_, M>, offset: usize, len: usize) -> Result<(), Status> {
         let part = match &self.what {
             What::Grant(grant) => grant.part,
             What::Frame(_) => Part::WHOLE,
         };
-        if part.covers(offset, len) { Ok(()) } else { Err(GNTST_GENERAL_ERROR) }
+        if part.covers(offset, len) {
+            return Ok(());
+        }
+        Err(refuse!(cx.xen, GNTST_GENERAL_ERROR, "{} bytes at {} are not all granted", len, offset))
     }
 
     fn close<M: Machine>(self, xen: &Xen<M>) {
@@ -79,18 +87,28 @@ impl Copier {
     }
 
     fn try_copy<M: Machine>(&mut self, cx: &Cx<'_, M>, op: &GnttabCopy) -> Result<(), Status> {
-        let source = name(&op.source, op.flags & GNTCOPY_SOURCE_GREF != 0)?;
-        let dest = name(&op.dest, op.flags & GNTCOPY_DEST_GREF != 0)?;
+        let source = name(cx, &op.source, op.flags & GNTCOPY_SOURCE_GREF != 0)?;
+        let dest = name(cx, &op.dest, op.flags & GNTCOPY_DEST_GREF != 0)?;
         let (len, from, to) = (op.len as usize, op.source.offset as usize, op.dest.offset as usize);
         if from + len > PAGE || to + len > PAGE {
-            return Err(GNTST_BAD_COPY_ARG);
+            let (e, furthest) = (GNTST_BAD_COPY_ARG, from.max(to));
+            return Err(refuse!(
+                cx.xen,
+                e,
+                "{} bytes from {} on are over the end of the page",
+                len,
+                furthest
+            ));
         }
-        let source = open(cx, &mut self.source, source, false)?;
-        let dest = open(cx, &mut self.dest, dest, true)?;
-        source.covers(from, len)?;
-        dest.covers(to, len)?;
+        let reading = |e| within!(cx.xen, e, "source");
+        let writing = |e| within!(cx.xen, e, "destination");
+        let source = open(cx, &mut self.source, source, false).map_err(reading)?;
+        let dest = open(cx, &mut self.dest, dest, true).map_err(writing)?;
+        source.covers(cx, from, len).map_err(reading)?;
+        dest.covers(cx, to, len).map_err(writing)?;
+        // Opened for writing.
         let (source, Pinned::Write(writable)) = (source.pinned(), dest.pinned()) else {
-            return Err(GNTST_GENERAL_ERROR);
+            return Err(refuse!(cx.xen, GNTST_GENERAL_ERROR, "the destination is not open for writing"));
         };
         let mut chunk = [0; 512];
         // Within one frame the ranges may overlap: copy from the end that is not overwritten.
@@ -133,12 +151,18 @@ fn open<'a, M: Machine>(
 }
 
 /// Frames by number are the caller's own.
-fn name(ptr: &GnttabCopyPtr, grant: bool) -> Result<Name, Status> {
+fn name<M: Machine>(cx: &Cx<'_, M>, ptr: &GnttabCopyPtr, grant: bool) -> Result<Name, Status> {
     if grant {
         Ok(Name::Grant(DomId(ptr.domid), GrantRef(ptr.gref())))
     } else if ptr.domid == DomId::SELF.0 {
         Ok(Name::Frame(Mfn(ptr.gmfn())))
     } else {
-        Err(GNTST_PERMISSION_DENIED)
+        let (e, dom) = (GNTST_PERMISSION_DENIED, ptr.domid);
+        Err(refuse!(
+            cx.xen,
+            e,
+            "a frame by its number must be the caller's (DOMID_SELF), not domain {}'s",
+            dom
+        ))
     }
 }

@@ -10,6 +10,8 @@ use crate::domain::Domain;
 use crate::frame::{CanRead, FrameRef, WritableRef};
 use crate::ids::{DomId, GrantRef, Mfn};
 use crate::machine::Machine;
+use crate::refuse;
+use crate::within;
 use crate::xen::Xen;
 use abi::grant_table::*;
 use alloc::sync::Arc;
@@ -47,11 +49,17 @@ impl Pinned {
         mfn: Mfn,
         write: bool,
     ) -> Result<Self, Status> {
-        let frame = xen.frames.get(mfn, owner.id).ok_or(GNTST_BAD_PAGE)?;
+        // Without its number: it may be another domain's.
+        let none = || refuse!(xen, GNTST_BAD_PAGE, "the frame is not memory of domain {}", owner.id.0);
+        let frame = xen.frames.get(mfn, owner.id).ok_or_else(none)?;
         if !write {
             return Ok(Self::Read(frame));
         }
-        crate::mm::types::get_writable(xen, frame).map(Self::Write).map_err(|_| GNTST_GENERAL_ERROR)
+        let busy = |_| {
+            let e = GNTST_GENERAL_ERROR;
+            refuse!(xen, e, "the frame of domain {} is in use as a page table or for descriptors", owner.id.0)
+        };
+        crate::mm::types::get_writable(xen, frame).map(Self::Write).map_err(busy)
     }
 }
 
@@ -87,18 +95,63 @@ fn begin<M: Machine>(
     let in_use = slot.active.in_use();
     if !granter.is_alive() || in_use && (slot.active.grantee != grantee || !want.allows(slot.active.target()))
     {
-        return Err(GNTST_GENERAL_ERROR);
+        return Err(why_not(xen, granter, slot, grantee));
     }
     let count = if write { slot.active.writers } else { slot.active.readers };
-    let more = count.checked_add(1).ok_or(GNTST_GENERAL_ERROR)?;
+    let full = || refuse!(xen, GNTST_GENERAL_ERROR, "the entry has as many uses as can be counted");
+    let more = count.checked_add(1).ok_or_else(full)?;
     if !in_use {
-        let target = slot.mark(&xen.m, grantee, want, write)?;
+        let unfit = |e| unfit(xen, slot, grantee, write, e);
+        let target = slot.mark(&xen.m, grantee, want, write).map_err(unfit)?;
         slot.active.begin(grantee, target);
     } else if write && slot.active.writers == 0 {
-        slot.mark_writing(&xen.m)?;
+        slot.mark_writing(&xen.m).map_err(|e| refuse!(xen, e, "the entry is for reading only"))?;
     }
     *(if write { &mut slot.active.writers } else { &mut slot.active.readers }) = more;
     Ok(slot.active.target())
+}
+
+/// Why an entry cannot be used, whatever stands in it now.
+#[cold]
+fn why_not<M: Machine>(xen: &Xen<M>, granter: &Domain, slot: &Slot<'_>, grantee: DomId) -> Status {
+    let e = GNTST_GENERAL_ERROR;
+    if !granter.is_alive() {
+        return refuse!(xen, e, "domain {} is being destroyed", granter.id.0);
+    }
+    if slot.active.grantee != grantee {
+        return refuse!(xen, e, "another domain uses the entry, not domain {}", grantee.0);
+    }
+    refuse!(xen, e, "the entry grants a part of a page, or a grant: not to be had like this")
+}
+
+/// Why an entry that nobody uses cannot be used: by what stands in it now, which the granter may have changed.
+#[cold]
+fn unfit<M: Machine>(xen: &Xen<M>, slot: &Slot<'_>, grantee: DomId, write: bool, error: Status) -> Status {
+    let word = slot.word(&xen.m);
+    let flags = word.flags();
+    match word.kind() {
+        GTF_PERMIT_ACCESS | GTF_TRANSITIVE => {}
+        _ => return refuse!(xen, error, "the entry grants no access (flags {:x})", flags),
+    }
+    if word.grantee() != grantee {
+        return refuse!(xen, error, "the entry is not for domain {} (flags {:x})", grantee.0, flags);
+    }
+    if write && flags & GTF_READONLY != 0 {
+        return refuse!(xen, error, "the entry is for reading only (flags {:x})", flags);
+    }
+    refuse!(
+        xen,
+        error,
+        "the entry grants a part of a page, or a grant: not to be had like this (flags {:x})",
+        flags
+    )
+}
+
+/// The domain has no such entry.
+#[cold]
+fn no_entry<M: Machine>(xen: &Xen<M>, granter: &Domain, r: GrantRef) -> Status {
+    let of = granter.id.0;
+    refuse!(xen, GNTST_BAD_GNTREF, "the table of domain {} has no entry {}", of, r.0)
 }
 
 fn end<M: Machine>(xen: &Xen<M>, slot: &mut Slot<'_>, write: bool) {
@@ -116,11 +169,13 @@ pub fn pin<M: Machine>(
     grantee: &Domain,
     write: bool,
 ) -> Result<Pinned, Status> {
-    let mut slot = granter.grants.table.slot(r).ok_or(GNTST_BAD_GNTREF)?;
-    let target = begin(xen, granter, &mut slot, grantee.id, Want::Map, write)?;
+    let mut slot = granter.grants.table.slot(r).ok_or_else(|| no_entry(xen, granter, r))?;
+    let whose = |e| within!(xen, e, "entry {} of domain {}", r.0, granter.id.0);
+    let target = begin(xen, granter, &mut slot, grantee.id, Want::Map, write).map_err(whose)?;
     let taken = match target {
-        Target::Page(mfn) => Pinned::take(xen, granter, mfn, write),
-        Target::Part(..) | Target::Grant(..) => Err(GNTST_GENERAL_ERROR),
+        Target::Page(mfn) => Pinned::take(xen, granter, mfn, write).map_err(whose),
+        // Not let through by `begin`.
+        Target::Part(..) | Target::Grant(..) => Err(why_not(xen, granter, &slot, grantee.id)),
     };
     taken.inspect_err(|_| end(xen, &mut slot, write))
 }
@@ -179,8 +234,9 @@ fn open<M: Machine>(
     want: Want,
     write: bool,
 ) -> Result<Opened, Status> {
-    let mut slot = granter.grants.table.slot(r).ok_or(GNTST_BAD_GNTREF)?;
-    let (mfn, part) = match begin(xen, granter, &mut slot, grantee, want, write)? {
+    let mut slot = granter.grants.table.slot(r).ok_or_else(|| no_entry(xen, granter, r))?;
+    let whose = |e| within!(xen, e, "entry {} of domain {}", r.0, granter.id.0);
+    let (mfn, part) = match begin(xen, granter, &mut slot, grantee, want, write).map_err(whose)? {
         Target::Page(mfn) => (mfn, Part::WHOLE),
         Target::Part(mfn, part) => (mfn, part),
         Target::Grant(dom, gref) => return Ok(Opened::Grant(dom, gref)),
@@ -189,7 +245,7 @@ fn open<M: Machine>(
         Ok(pinned) => Ok(Opened::Frame(pinned, part)),
         Err(status) => {
             end(xen, &mut slot, write);
-            Err(status)
+            Err(whose(status))
         }
     }
 }
@@ -205,13 +261,19 @@ fn through<M: Machine>(
 ) -> Result<(Pinned, Part, Option<(Arc<Domain>, GrantRef)>), Status> {
     // A grant of one's own is no grant of a grant.
     if !xen.host.grants.transitive || dom == granter.id {
-        return Err(GNTST_GENERAL_ERROR);
+        let e = GNTST_GENERAL_ERROR;
+        return Err(refuse!(
+            xen,
+            e,
+            "grants of grants are not served (gnttab=), or it grants one of its own"
+        ));
     }
-    let first = xen.domains.get(dom).ok_or(GNTST_GENERAL_ERROR)?;
+    let gone = || refuse!(xen, GNTST_GENERAL_ERROR, "the domain whose grant entry {} grants is gone", r.0);
+    let first = xen.domains.get(dom).ok_or_else(gone)?;
     match open(xen, &first, r, granter.id, Want::CopyThrough, write)? {
         Opened::Frame(pinned, part) => Ok((pinned, part, Some((first, r)))),
         // Not let through by `begin`.
-        Opened::Grant(..) => Err(GNTST_GENERAL_ERROR),
+        Opened::Grant(..) => Err(refuse!(xen, GNTST_GENERAL_ERROR, "a grant of a grant of a grant")),
     }
 }
 

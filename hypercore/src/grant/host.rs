@@ -5,6 +5,7 @@ use super::entry::Pinned;
 use super::maptrack::Place;
 use crate::machine::Machine;
 use crate::mm;
+use crate::refuse;
 use crate::xen::Cx;
 use abi::grant_table::*;
 use x86::pte::Pte;
@@ -46,6 +47,9 @@ pub fn remove<M: Machine>(cx: &mut Cx<'_, M>, place: Place, pin: &Pinned) -> Res
 pub fn replace<M: Machine>(cx: &mut Cx<'_, M>, place: Place, pin: &Pinned, with: u64) -> Result<(), Status> {
     match place {
         Place::Va(va) => mm::grants::replace_va(cx, va, pin.mfn(), with).map_err(|_| GNTST_GENERAL_ERROR),
-        Place::Pte(_) => Err(GNTST_GENERAL_ERROR),
+        Place::Pte(at) => {
+            let e = GNTST_GENERAL_ERROR;
+            Err(refuse!(cx.xen, e, "the mapping is by the entry at machine address {:x}, not by address", at))
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::entry::{pin, unpin};
 use super::maptrack::{Mapping, Place};
 use crate::ids::{DomId, GrantRef, Mfn};
 use crate::machine::Machine;
+use crate::refuse;
 use crate::xen::Cx;
 use abi::grant_table::*;
 
@@ -23,14 +24,21 @@ pub fn map<M: Machine>(cx: &mut Cx<'_, M>, op: &mut GnttabMapGrantRef) {
 fn try_map<M: Machine>(cx: &mut Cx<'_, M>, op: &GnttabMapGrantRef) -> Result<(u32, Mfn), Status> {
     let (host, device) = (op.flags & GNTMAP_HOST_MAP != 0, op.flags & GNTMAP_DEVICE_MAP != 0);
     if !host && !device {
-        return Err(GNTST_BAD_GNTREF);
+        let e = GNTST_BAD_GNTREF;
+        return Err(refuse!(cx.xen, e, "flags {:x}: neither a host nor a device mapping", op.flags));
     }
-    let granter = cx.xen.domains.get(DomId(op.dom)).ok_or(GNTST_BAD_DOMAIN)?;
+    let none = || refuse!(cx.xen, GNTST_BAD_DOMAIN, "there is no domain {}", op.dom);
+    let granter = cx.xen.domains.get(DomId(op.dom)).ok_or_else(none)?;
     // A dying domain gains no mapping. One that starts to die now is torn down only after this call.
     if !cx.dom.is_alive() {
-        return Err(GNTST_GENERAL_ERROR);
+        return Err(refuse!(cx.xen, GNTST_GENERAL_ERROR, "the caller is being destroyed"));
     }
-    let handle = cx.dom.grants.maptrack.take().ok_or(GNTST_NO_DEVICE_SPACE)?;
+    let full = || {
+        let e = GNTST_NO_DEVICE_SPACE;
+        let most = cx.dom.grants.maptrack.limit();
+        refuse!(cx.xen, e, "all {} mappings the domain may hold are there, or the heap is full", most)
+    };
+    let handle = cx.dom.grants.maptrack.take().ok_or_else(full)?;
     let made = make(cx, op, granter, host, device);
     match made {
         Ok(mapping) => {

@@ -162,6 +162,11 @@ impl Maptrack {
         }
     }
 
+    /// Mappings there may be.
+    pub fn limit(&self) -> usize {
+        self.chunks.len() * CHUNK
+    }
+
     /// Handles that were ever given: 0..this.
     pub fn used(&self) -> u32 {
         (self.end.load(Acquire) * CHUNK) as u32

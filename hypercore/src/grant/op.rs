@@ -12,7 +12,9 @@ use crate::domain::Domain;
 use crate::frame::{CanRead, HvFrame};
 use crate::guest;
 use crate::machine::{GuestFault, Machine};
-use crate::xen::{Cx, HcResult};
+use crate::refusal;
+use crate::refuse;
+use crate::xen::{Cx, HcResult, Stop};
 use abi::grant_table::*;
 use abi::xen::HYPERVISOR_GRANT_TABLE_OP;
 use abi::{Errno, GuestHandle};
@@ -25,14 +27,28 @@ pub const STRIDE: u32 = BATCH as u32;
 /// Hypercall 20. `uop`: address of `count` structures of the command.
 pub fn grant_table_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u64, uop: u64, count: u64) -> HcResult {
     let (cmd, count) = (cmd as u32, count as u32);
+    let result = serve(cx, cmd, uop, count);
+    if let Err(Stop::Errno(e)) = result {
+        // Nothing else here is a fault.
+        if e == Errno::EFAULT {
+            refuse!(cx.xen, (), "the elements from {:x} on, {}, cannot all be accessed", uop, count);
+        }
+        refusal::of(cx.xen, cmd, ());
+    }
+    result
+}
+
+fn serve<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, uop: u64, count: u32) -> HcResult {
     if (count as i32) < 0 {
-        return Err(Errno::EINVAL.into());
+        return Err(refuse!(cx.xen, Errno::EINVAL, "{} are more elements than can be", count).into());
     }
     let done = match cmd {
         GNTTABOP_MAP_GRANT_REF => map_batch(cx, uop, count)?,
         GNTTABOP_UNMAP_GRANT_REF => unmap_batch::<M, GnttabUnmapGrantRef>(cx, uop, count)?,
         GNTTABOP_UNMAP_AND_REPLACE => unmap_batch::<M, GnttabUnmapAndReplace>(cx, uop, count)?,
-        GNTTABOP_TRANSFER if !cx.xen.host.grants.transfer => return Err(Errno::EOPNOTSUPP.into()),
+        GNTTABOP_TRANSFER if !cx.xen.host.grants.transfer => {
+            return Err(refuse!(cx.xen, Errno::EOPNOTSUPP, "gnttab= allows no transfers").into());
+        }
         GNTTABOP_TRANSFER => super::transfer::batch(cx, uop, count)?,
         GNTTABOP_COPY => copy_batch(cx, uop, count)?,
         GNTTABOP_SWAP_GRANT_REF => small::swap(cx, uop, count)?,
@@ -42,7 +58,7 @@ pub fn grant_table_op<M: Machine>(cx: &mut Cx<'_, M>, cmd: u64, uop: u64, count:
         GNTTABOP_SET_VERSION => return version::set_version(cx, uop),
         GNTTABOP_GET_VERSION => return version::get_version(cx, uop),
         GNTTABOP_GET_STATUS_FRAMES => return version::get_status_frames(cx, uop, count),
-        _ => return Err(Errno::ENOSYS.into()),
+        _ => return Err(refuse!(cx.xen, Errno::ENOSYS, "operation {} is not served", cmd).into()),
     };
     if done.count == count {
         return Ok(0);
@@ -86,6 +102,7 @@ fn map_batch<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> Result<Don
     each::<GnttabMapGrantRef, M>(cx, uop, count, STRIDE, |cx, at| {
         let mut op = guest::read(&cx.xen.m, at)?;
         map(cx, &mut op);
+        explain(cx, GNTTABOP_MAP_GRANT_REF, at, op.status);
         guest::write(&cx.xen.m, at, &op)
     })
 }
@@ -93,11 +110,13 @@ fn map_batch<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> Result<Don
 /// The two kinds of unmap.
 trait Unmap: zerocopy::FromBytes + zerocopy::IntoBytes {
     const STATUS: usize;
+    const COMMAND: u32;
     fn request(&self) -> Request;
 }
 
 impl Unmap for GnttabUnmapGrantRef {
     const STATUS: usize = offset_of!(Self, status);
+    const COMMAND: u32 = GNTTABOP_UNMAP_GRANT_REF;
     fn request(&self) -> Request {
         Request {
             handle: self.handle,
@@ -110,6 +129,7 @@ impl Unmap for GnttabUnmapGrantRef {
 
 impl Unmap for GnttabUnmapAndReplace {
     const STATUS: usize = offset_of!(Self, status);
+    const COMMAND: u32 = GNTTABOP_UNMAP_AND_REPLACE;
     fn request(&self) -> Request {
         Request {
             handle: self.handle,
@@ -128,6 +148,7 @@ fn unmap_batch<M: Machine, T: Unmap>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -
             ending.finish(cx.xen, cx.dom);
         }
         let status = ending.unmap(cx, &op.request());
+        explain(cx, T::COMMAND, at, status);
         write_status(cx, at + T::STATUS as u64, status)
     });
     ending.finish(cx.xen, cx.dom);
@@ -139,10 +160,19 @@ fn copy_batch<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> Result<Do
     let done = each::<GnttabCopy, M>(cx, uop, count, STRIDE, |cx, at| {
         let op: GnttabCopy = guest::read(&cx.xen.m, at)?;
         let status = copier.copy(cx, &op);
+        explain(cx, GNTTABOP_COPY, at, status);
         write_status(cx, at + offset_of!(GnttabCopy, status) as u64, status)
     });
     copier.close(cx.xen);
     done
+}
+
+/// Keeps why the element at `at` was refused, if it was.
+#[inline]
+pub fn explain<M: Machine>(cx: &Cx<'_, M>, command: u32, at: u64, status: Status) {
+    if status != GNTST_OKAY {
+        refusal::keep_status(cx, command, at, status);
+    }
 }
 
 pub fn write_status<M: Machine>(cx: &Cx<'_, M>, at: u64, status: Status) -> Result<(), GuestFault> {
@@ -152,18 +182,28 @@ pub fn write_status<M: Machine>(cx: &Cx<'_, M>, at: u64, status: Status) -> Resu
 /// The domain an element names, for its own or a controlling caller.
 pub fn subject<M: Machine>(cx: &Cx<'_, M>, id: u16) -> Result<Arc<Domain>, Status> {
     let dom = cx.domain(id).map_err(|_| GNTST_BAD_DOMAIN)?;
-    if dom.id == cx.dom.id || cx.dom.privileged { Ok(dom) } else { Err(GNTST_PERMISSION_DENIED) }
+    if dom.id == cx.dom.id || cx.dom.privileged {
+        return Ok(dom);
+    }
+    Err(refuse!(cx.xen, GNTST_PERMISSION_DENIED, "only a privileged domain may do this to domain {}", id))
+}
+
+/// EINVAL unless there is one element.
+pub fn only_one<M: Machine>(cx: &Cx<'_, M>, count: u32) -> Result<(), Errno> {
+    if count == 1 {
+        return Ok(());
+    }
+    Err(refuse!(cx.xen, Errno::EINVAL, "{} elements, this takes one", count))
 }
 
 fn setup_table<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> HcResult {
-    if count != 1 {
-        return Err(Errno::EINVAL.into());
-    }
+    only_one(cx, count)?;
     let mut op: GnttabSetupTable = guest::read(&cx.xen.m, uop)?;
     op.status = match list_frames(cx, &op) {
         Ok(()) => GNTST_OKAY,
         Err(status) => status,
     };
+    explain(cx, GNTTABOP_SETUP_TABLE, uop, op.status);
     guest::write(&cx.xen.m, uop, &op)?;
     Ok(0)
 }
@@ -182,16 +222,19 @@ pub fn write_list<'a, M: Machine>(
     frame: impl Fn(u32) -> Option<&'a HvFrame>,
 ) -> Result<(), Status> {
     for i in 0..n {
-        let mfn = frame(i).ok_or(GNTST_GENERAL_ERROR)?.mfn().0;
-        guest::write_at(&cx.xen.m, list.addr(), u64::from(i), &mfn).map_err(|_| GNTST_BAD_VIRT_ADDR)?;
+        let none = || refuse!(cx.xen, GNTST_GENERAL_ERROR, "the table has no frame {}", i);
+        let mfn = frame(i).ok_or_else(none)?.mfn().0;
+        let fault = |_| {
+            let at = list.addr();
+            refuse!(cx.xen, GNTST_BAD_VIRT_ADDR, "entry {} of the list at {:x} cannot be written", i, at)
+        };
+        guest::write_at(&cx.xen.m, list.addr(), u64::from(i), &mfn).map_err(fault)?;
     }
     Ok(())
 }
 
 fn query_size<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> HcResult {
-    if count != 1 {
-        return Err(Errno::EINVAL.into());
-    }
+    only_one(cx, count)?;
     let mut op: GnttabQuerySize = guest::read(&cx.xen.m, uop)?;
     match subject(cx, op.dom) {
         Ok(dom) => {
@@ -202,6 +245,7 @@ fn query_size<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> HcResult 
         }
         Err(status) => op.status = status,
     }
+    explain(cx, GNTTABOP_QUERY_SIZE, uop, op.status);
     guest::write(&cx.xen.m, uop, &op)?;
     Ok(0)
 }

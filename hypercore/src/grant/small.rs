@@ -1,10 +1,11 @@
 //! The commands beside mapping and copying: swapping entries, cache maintenance.
 
 use super::Status;
-use super::op::{Done, STRIDE, each, write_status};
+use super::op::{Done, STRIDE, each, explain, write_status};
 use crate::guest;
 use crate::ids::{GrantRef, Mfn};
 use crate::machine::{Flush, Machine};
+use crate::refuse;
 use crate::xen::{Cx, Stop};
 use abi::Errno;
 use abi::grant_table::*;
@@ -18,6 +19,7 @@ pub fn swap<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> Result<Done
             Ok(()) => GNTST_OKAY,
             Err(status) => status,
         };
+        explain(cx, GNTTABOP_SWAP_GRANT_REF, at, status);
         write_status(cx, at + offset_of!(GnttabSwapGrantRef, status) as u64, status)
     })?;
     Ok(done)
@@ -27,13 +29,14 @@ fn swap_one<M: Machine>(cx: &Cx<'_, M>, a: GrantRef, b: GrantRef) -> Result<(), 
     let table = &cx.dom.grants.table;
     // Two entries are locked in the order of their numbers.
     let (a, b) = (a.min(b), a.max(b));
-    let first = table.slot(a).ok_or(GNTST_BAD_GNTREF)?;
+    let none = |r: GrantRef| refuse!(cx.xen, GNTST_BAD_GNTREF, "the table has no entry {}", r.0);
+    let first = table.slot(a).ok_or_else(|| none(a))?;
     if a == b {
         return Ok(());
     }
-    let second = table.slot(b).ok_or(GNTST_BAD_GNTREF)?;
+    let second = table.slot(b).ok_or_else(|| none(b))?;
     if first.active.in_use() || second.active.in_use() {
-        return Err(GNTST_EAGAIN);
+        return Err(refuse!(cx.xen, GNTST_EAGAIN, "entry {} or {} is in use", a.0, b.0));
     }
     first.swap(&second, &cx.xen.m);
     Ok(())
@@ -61,18 +64,21 @@ fn flush_one<M: Machine>(cx: &Cx<'_, M>, op: &GnttabCacheFlush) -> Result<(), Er
         || usize::from(op.offset) + usize::from(op.length) > 4096
         || op.op & !(GNTTAB_CACHE_INVAL | GNTTAB_CACHE_CLEAN) != 0
     {
-        return Err(Errno::EINVAL);
+        let (start, len) = (op.offset, op.length);
+        return Err(refuse!(cx.xen, Errno::EINVAL, "{} bytes at {}, or what to do with them", len, start));
     }
     if op.length == 0 || op.op == 0 {
         return Ok(());
     }
     let mfn = Mfn(op.a >> 12);
-    let frame = cx.xen.frames.get_any(mfn).ok_or(Errno::EINVAL)?;
+    let none =
+        || refuse!(cx.xen, Errno::EINVAL, "frame {:x} is neither the caller's nor mapped by it", mfn.0);
+    let frame = cx.xen.frames.get_any(mfn).ok_or_else(none)?;
     if frame.owner() != cx.dom.id && !cx.dom.grants.maptrack.any(|m| m.pin.mfn() == frame.mfn()) {
-        return Err(Errno::EINVAL);
+        return Err(none());
     }
     if op.op == GNTTAB_CACHE_INVAL {
-        return Err(Errno::EOPNOTSUPP);
+        return Err(refuse!(cx.xen, Errno::EOPNOTSUPP, "caches are not invalidated without writing back"));
     }
     cx.xen.m.flush(&cx.xen.host.online, Flush::Cache);
     Ok(())

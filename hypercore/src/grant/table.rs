@@ -11,6 +11,7 @@ use crate::frame::{CanRead, HvFrame};
 use crate::ids::{GrantRef, Mfn};
 use crate::machine::Machine;
 use crate::nospec;
+use crate::refuse;
 use crate::sync::{Mutex, MutexGuard, relax};
 use crate::xen::Xen;
 use abi::Errno;
@@ -160,7 +161,8 @@ impl GrantTable {
     /// Status words for `frames` frames of entries. The caller holds `growing`.
     fn grow_status<M: Machine>(&self, xen: &'static Xen<M>, dom: &Domain, frames: u32) -> Result<(), Errno> {
         for place in self.status.iter().take(status_frames(frames) as usize) {
-            place.try_call_once(|| HvFrame::alloc(&xen.m, xen.frames, dom.id).ok_or(Errno::ENOMEM))?;
+            place
+                .try_call_once(|| HvFrame::alloc(&xen.m, xen.frames, dom.id).ok_or_else(|| no_frame(xen)))?;
         }
         Ok(())
     }
@@ -186,19 +188,20 @@ impl GrantTable {
             self.grow_status(xen, dom, self.frames())?;
         }
         self.version.store(CHANGING, SeqCst);
-        let changed = self.settle(kept).and_then(|()| convert(from));
+        let changed = self.settle(xen, kept).and_then(|()| convert(from));
         let now = if changed.is_ok() { to } else { from };
         self.version.store(now as u32, Release);
         changed
     }
 
     /// Waits until nobody is at an entry. EBUSY if one past the first `kept` is in use.
-    fn settle(&self, kept: u32) -> Result<(), Errno> {
+    fn settle<M: Machine>(&self, xen: &Xen<M>, kept: u32) -> Result<(), Errno> {
         for (i, frame) in self.frames.iter().map_while(Once::get).enumerate() {
             for (j, active) in frame.active.iter().enumerate() {
                 let in_use = active.lock().in_use();
                 if in_use && (i > 0 || j >= kept as usize) {
-                    return Err(Errno::EBUSY);
+                    let e = Errno::EBUSY;
+                    return Err(refuse!(xen, e, "entry {} of frame {} of the table is in use", j, i));
                 }
             }
         }
@@ -217,8 +220,12 @@ pub fn grow<M: Machine>(xen: &'static Xen<M>, dom: &Domain, frames: u32) -> Resu
     if frames <= table.frames() {
         return Ok(());
     }
-    if frames > table.max_frames() || !dom.is_alive() {
-        return Err(Errno::EINVAL);
+    if frames > table.max_frames() {
+        let most = table.max_frames();
+        return Err(refuse!(xen, Errno::EINVAL, "{} frames for a table that may have {}", frames, most));
+    }
+    if !dom.is_alive() {
+        return Err(refuse!(xen, Errno::EINVAL, "domain {} is being destroyed", dom.id.0));
     }
     let _growing = table.growing.lock();
     if table.version() == Version::Two {
@@ -226,13 +233,19 @@ pub fn grow<M: Machine>(xen: &'static Xen<M>, dom: &Domain, frames: u32) -> Resu
     }
     for i in table.frames()..frames {
         table.frames[i as usize].try_call_once(|| {
-            let active = boxed(PER_FRAME as usize, Mutex::default)?;
-            let shared = HvFrame::alloc(&xen.m, xen.frames, dom.id).ok_or(Errno::ENOMEM)?;
+            let none = |e| refuse!(xen, e, "the hypervisor's heap has no room for a frame of grants");
+            let active = boxed(PER_FRAME as usize, Mutex::default).map_err(none)?;
+            let shared = HvFrame::alloc(&xen.m, xen.frames, dom.id).ok_or_else(|| no_frame(xen))?;
             Ok(Frame { shared, active })
         })?;
         table.present.store(i + 1, Release);
     }
     Ok(())
+}
+
+#[cold]
+fn no_frame<M: Machine>(xen: &Xen<M>) -> Errno {
+    refuse!(xen, Errno::ENOMEM, "no frame is free for the grant table")
 }
 
 /// Frame `i` of `dom`'s table for a tool that maps it as a resource; the table grows to it.
@@ -245,7 +258,14 @@ pub fn resource_frame<M: Machine>(xen: &'static Xen<M>, dom: &Domain, i: u32) ->
 pub fn resource_status_frame<M: Machine>(xen: &'static Xen<M>, dom: &Domain, i: u32) -> Result<Mfn, Errno> {
     let table = &dom.grants.table;
     if table.version() != Version::Two || i >= table.max_status_frames() {
-        return Err(Errno::EINVAL);
+        let most = table.max_status_frames();
+        return Err(refuse!(
+            xen,
+            Errno::EINVAL,
+            "status frame {}: version 2 has {}, version 1 none",
+            i,
+            most
+        ));
     }
     if i >= table.status_frames() {
         grow(xen, dom, (i * FRAMES_PER_STATUS + 1).min(table.max_frames()))?;

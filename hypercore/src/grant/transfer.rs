@@ -1,7 +1,7 @@
 //! `GNTTABOP_transfer`: a frame goes to another domain for good, contents and all.
 
 use super::Status;
-use super::op::{Done, STRIDE, each, write_status};
+use super::op::{Done, STRIDE, each, explain, write_status};
 use super::table::{Slot, Version};
 use crate::domain::Domain;
 use crate::event::words::update64;
@@ -10,6 +10,7 @@ use crate::ids::{DomId, GrantRef, Mfn};
 use crate::machine::{GuestFault, Machine};
 use crate::memory::assign;
 use crate::mm;
+use crate::refuse;
 use crate::xen::Cx;
 use abi::grant_table::*;
 use core::mem::offset_of;
@@ -24,6 +25,7 @@ pub fn batch<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> Result<Don
             Ok(()) => GNTST_OKAY,
             Err(status) => status,
         };
+        explain(cx, GNTTABOP_TRANSFER, at, status);
         write_status(cx, at + offset_of!(GnttabTransfer, status) as u64, status)
     })
 }
@@ -31,8 +33,10 @@ pub fn batch<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> Result<Don
 fn transfer<M: Machine>(cx: &Cx<'_, M>, op: &GnttabTransfer) -> Result<(), Status> {
     let (xen, mfn) = (cx.xen, Mfn(op.mfn));
     // Nobody's from here on: no page table of the caller maps it, and none will.
-    let frame = xen.frames.withdraw(mfn, cx.dom.id).ok_or(GNTST_BAD_PAGE)?;
-    let to = xen.domains.get(DomId(op.domid)).ok_or(GNTST_BAD_DOMAIN);
+    let in_use = || refuse!(xen, GNTST_BAD_PAGE, "frame {:x} is not the caller's, or still in use", mfn.0);
+    let frame = xen.frames.withdraw(mfn, cx.dom.id).ok_or_else(in_use)?;
+    let none = || refuse!(xen, GNTST_BAD_DOMAIN, "there is no domain {}", op.domid);
+    let to = xen.domains.get(DomId(op.domid)).ok_or_else(none);
     let committed = to.and_then(|to| commit(cx, &to, GrantRef(op.ref_)).map(|pfn| (to, pfn)));
     let (to, pfn) = match committed {
         Ok(committed) => committed,
@@ -49,7 +53,7 @@ fn transfer<M: Machine>(cx: &Cx<'_, M>, op: &GnttabTransfer) -> Result<(), Statu
         xen.m.set_m2p(mfn, old_pfn);
         xen.frames.put_back(frame, cx.dom.id);
         give_up(cx, &to, GrantRef(op.ref_));
-        return Err(GNTST_GENERAL_ERROR);
+        return Err(refuse!(xen, GNTST_GENERAL_ERROR, "domain {} has no room for another frame", op.domid));
     }
     xen.m.set_m2p(mfn, pfn);
     complete(cx, &to, GrantRef(op.ref_), mfn);
@@ -58,11 +62,16 @@ fn transfer<M: Machine>(cx: &Cx<'_, M>, op: &GnttabTransfer) -> Result<(), Statu
 
 /// Marks the receiver's entry, which must wait for a frame of the caller's; the guest frame it is to become.
 fn commit<M: Machine>(cx: &Cx<'_, M>, to: &Domain, r: GrantRef) -> Result<u64, Status> {
-    let slot = to.grants.table.slot(r).ok_or(GNTST_BAD_GNTREF)?;
+    let none = || refuse!(cx.xen, GNTST_BAD_GNTREF, "domain {} has no entry {}", to.id.0, r.0);
+    let slot = to.grants.table.slot(r).ok_or_else(none)?;
     let word = slot.word(&cx.xen.m);
     let waits = word.flags() & (GTF_TYPE_MASK | GTF_TRANSFER_COMMITTED) == GTF_ACCEPT_TRANSFER;
+    let not_asked = || {
+        let e = GNTST_GENERAL_ERROR;
+        refuse!(cx.xen, e, "entry {} of domain {} waits for no frame of the caller's", r.0, to.id.0)
+    };
     if !waits || word.grantee() != cx.dom.id {
-        return Err(GNTST_GENERAL_ERROR);
+        return Err(not_asked());
     }
     let marked = word.0 | u64::from(GTF_TRANSFER_COMMITTED);
     match cx.xen.m.compare_exchange(slot.frame, slot.offset, word.0, marked) {
@@ -70,7 +79,7 @@ fn commit<M: Machine>(cx: &Cx<'_, M>, to: &Domain, r: GrantRef) -> Result<u64, S
             Version::One => word.0 >> 32,
             Version::Two => cx.xen.m.load(slot.frame, slot.offset + 8),
         }),
-        Err(_) => Err(GNTST_GENERAL_ERROR),
+        Err(_) => Err(not_asked()),
     }
 }
 

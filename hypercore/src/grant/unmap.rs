@@ -9,6 +9,7 @@ use super::maptrack::{Mapping, Place};
 use crate::domain::Domain;
 use crate::machine::Machine;
 use crate::mm;
+use crate::refuse;
 use crate::xen::{Cx, Xen};
 use abi::grant_table::*;
 use arrayvec::ArrayVec;
@@ -55,8 +56,20 @@ impl Ending {
     pub fn unmap<M: Machine>(&mut self, cx: &mut Cx<'_, M>, req: &Request) -> Status {
         // The handle is busy while its page-table entry goes: no lock is held, and no other CPU gets it.
         let mut mapping = match cx.dom.grants.maptrack.claim(req.handle, |m| req.fits(m)) {
-            None => return GNTST_BAD_HANDLE,
-            Some(Err(status)) => return status,
+            None => {
+                let h = req.handle;
+                return refuse!(cx.xen, GNTST_BAD_HANDLE, "there is no mapping with handle {}", h);
+            }
+            Some(Err(status)) => {
+                let (h, at) = (req.handle, req.host_addr);
+                return refuse!(
+                    cx.xen,
+                    status,
+                    "mapping {} is elsewhere than at {:x}, or for a device",
+                    h,
+                    at
+                );
+            }
             Some(Ok(mapping)) => mapping,
         };
         let status = self.detach(cx, req, &mut mapping);

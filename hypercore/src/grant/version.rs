@@ -5,12 +5,13 @@
 
 use super::Status;
 use super::marks::Word;
-use super::op::{subject, write_list};
+use super::op::{explain, only_one, subject, write_list};
 use super::table::{GrantTable, Version};
 use crate::domain::Domain;
 use crate::frame::{CanRead, HvFrame};
 use crate::guest;
 use crate::machine::{Frames, Machine};
+use crate::refuse;
 use crate::xen::{Cx, HcResult, Xen};
 use abi::Errno;
 use abi::grant_table::*;
@@ -29,8 +30,8 @@ pub fn set_version<M: Machine>(cx: &mut Cx<'_, M>, uop: u64) -> HcResult {
     let changed = match op.version {
         1 => change(cx.xen, cx.dom, Version::One),
         2 if table.max_version() >= 2 => change(cx.xen, cx.dom, Version::Two),
-        2 => Err(Errno::ENOSYS),
-        _ => Err(Errno::EINVAL),
+        2 => Err(refuse!(cx.xen, Errno::ENOSYS, "the domain may have version {} only", table.max_version())),
+        n => Err(refuse!(cx.xen, Errno::EINVAL, "there is no version {}", n)),
     };
     guest::write(&cx.xen.m, uop, &GnttabSetVersion { version: table.version() as u32 })?;
     changed?;
@@ -47,14 +48,13 @@ pub fn get_version<M: Machine>(cx: &mut Cx<'_, M>, uop: u64) -> HcResult {
 }
 
 pub fn get_status_frames<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> HcResult {
-    if count != 1 {
-        return Err(Errno::EINVAL.into());
-    }
+    only_one(cx, count)?;
     let mut op: GnttabGetStatusFrames = guest::read(&cx.xen.m, uop)?;
     op.status = match list_status_frames(cx, &op) {
         Ok(()) => GNTST_OKAY,
         Err(status) => status,
     };
+    explain(cx, GNTTABOP_GET_STATUS_FRAMES, uop, op.status);
     guest::write(&cx.xen.m, uop, &op)?;
     Ok(0)
 }
@@ -62,8 +62,9 @@ pub fn get_status_frames<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -
 fn list_status_frames<M: Machine>(cx: &Cx<'_, M>, op: &GnttabGetStatusFrames) -> Result<(), Status> {
     let dom = subject(cx, op.dom)?;
     let table = &dom.grants.table;
-    if op.nr_frames > table.status_frames() {
-        return Err(GNTST_GENERAL_ERROR);
+    let (asked, there) = (op.nr_frames, table.status_frames());
+    if asked > there {
+        return Err(refuse!(cx.xen, GNTST_GENERAL_ERROR, "{} status frames of {}", asked, there));
     }
     write_list(cx, op.frame_list, op.nr_frames, |i| table.status_frame(i))
 }
@@ -113,14 +114,16 @@ fn to_one<M: Machine>(xen: &Xen<M>, table: &GrantTable) -> Result<(), Errno> {
             GTF_PERMIT_ACCESS if frame <= u32::MAX.into() => {
                 word.0 & u64::from(u32::MAX) | marks & u64::from(MARKS) | frame << 32
             }
-            GTF_PERMIT_ACCESS | GTF_TRANSITIVE => return Err(Errno::ERANGE),
+            GTF_PERMIT_ACCESS | GTF_TRANSITIVE => {
+                return Err(refuse!(xen, Errno::ERANGE, "version 1 cannot say what entry {} does", i));
+            }
             _ => 0,
         };
     }
     // Theirs is the reference that the table itself has.
     let mapped = |f: &HvFrame| xen.frames.peek(f.mfn()).is_some_and(|(a, _)| a.count() > 1);
     if status_frames(table).any(mapped) {
-        return Err(Errno::EBUSY);
+        return Err(refuse!(xen, Errno::EBUSY, "a frame of status words is mapped"));
     }
     frames(table).for_each(|f| m.zero(f));
     for (i, word) in kept.into_iter().enumerate() {

@@ -11,6 +11,7 @@ use crate::guest;
 use crate::ids::Mfn;
 use crate::machine::Machine;
 use crate::refuse;
+use crate::within;
 use crate::xen::{Cx, HcResult, Stop, Xen};
 use abi::Errno;
 use abi::memory::{MemoryExchange, MemoryReservation};
@@ -63,7 +64,7 @@ pub(super) fn exchange<M: Machine>(cx: &mut Cx<'_, M>, arg: u64) -> HcResult {
             Ok(true) => ex.nr_exchanged += step,
             Ok(false) => return again(cx, arg, &ex),
             Err(e) => {
-                let e = refuse!(xen, e, "extent {} of {}", ex.nr_exchanged, i.nr_extents);
+                let e = within!(xen, e, "extent {} of {}", ex.nr_exchanged, i.nr_extents);
                 result = Err(Stop::Errno(e));
                 break;
             }

@@ -9,6 +9,7 @@ use crate::ids::Mfn;
 use crate::machine::Machine;
 use crate::refusal;
 use crate::refuse;
+use crate::within;
 use crate::xen::{Cx, HcResult, Xen};
 use abi::Errno;
 use abi::memory::*;
@@ -74,7 +75,7 @@ pub(super) fn change<M: Machine>(cx: &mut Cx<'_, M>, op: u32, start: u64, arg: u
                 return cx.restart(HYPERVISOR_MEMORY_OP, [cmd, arg]);
             }
             Err(e) => {
-                let e = refuse!(xen, e, "extent {} of {}", done, r.nr_extents);
+                let e = within!(xen, e, "extent {} of {}", done, r.nr_extents);
                 return stop(cx, done, e);
             }
         }
@@ -84,7 +85,7 @@ pub(super) fn change<M: Machine>(cx: &mut Cx<'_, M>, op: u32, start: u64, arg: u
 
 /// Answers how many extents are done, and keeps why the next is not.
 fn stop<M: Machine>(cx: &Cx<'_, M>, done: u64, e: Errno) -> HcResult {
-    refusal::keep(cx.xen, cx.dom, cx.vcpu, HYPERVISOR_MEMORY_OP, -e.0);
+    refusal::keep(cx, HYPERVISOR_MEMORY_OP, e);
     Ok(done)
 }
 

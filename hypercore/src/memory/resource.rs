@@ -4,6 +4,7 @@
 use super::{EXTENT_SHIFT, MAX_EXTENTS};
 use crate::domain::Domain;
 use crate::machine::Machine;
+use crate::refuse;
 use crate::xen::{Cx, HcResult};
 use crate::{grant, guest};
 use abi::Errno;
@@ -25,29 +26,40 @@ fn max_frames(dom: &Domain, r: &MemAcquireResource) -> u32 {
 /// words of a table of version 1.
 pub(super) fn acquire<M: Machine>(cx: &mut Cx<'_, M>, start: u64, arg: u64) -> HcResult {
     let mut r: MemAcquireResource = guest::read(&cx.xen.m, arg)?;
-    let end = r.frame.checked_add(r.nr_frames.into()).ok_or(Errno::EINVAL)?;
+    let xen = cx.xen;
+    let beyond = |most: u32| {
+        refuse!(
+            xen,
+            Errno::EINVAL,
+            "frames from {} on are beyond the {} the resource can have",
+            r.frame,
+            most
+        )
+    };
+    let end = r.frame.checked_add(r.nr_frames.into()).ok_or_else(|| beyond(u32::MAX))?;
     if r.pad != 0 {
-        return Err(Errno::EINVAL.into());
+        return Err(refuse!(xen, Errno::EINVAL, "the padding is {:x}, not 0", r.pad).into());
     }
     let dom = cx.domain(r.domid)?;
     if dom.id == cx.dom.id {
-        return Err(Errno::EPERM.into());
+        return Err(refuse!(xen, Errno::EPERM, "the resources of the caller itself").into());
     }
     cx.must_be_privileged()?;
     let most = max_frames(&dom, &r);
     if most == 0 {
-        return Err(Errno::EINVAL.into());
+        let e = Errno::EINVAL;
+        return Err(refuse!(xen, e, "there is no resource of type {} with id {}", r.type_, r.id).into());
     }
     if r.frame_list.is_null() {
         if r.nr_frames != 0 {
-            return Err(Errno::EINVAL.into());
+            return Err(refuse!(xen, Errno::EINVAL, "{} frames, but no list for them", r.nr_frames).into());
         }
         r.nr_frames = most;
         guest::write(&cx.xen.m, arg, &r)?;
         return Ok(0);
     }
     if end > most.into() || u64::from(r.nr_frames) > MAX_EXTENTS || start > r.nr_frames.into() {
-        return Err(Errno::EINVAL.into());
+        return Err(beyond(most).into());
     }
     for i in start..r.nr_frames.into() {
         if i != start && cx.xen.m.preempt_point() {

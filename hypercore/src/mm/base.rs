@@ -7,7 +7,7 @@
 use super::desc::Descriptors;
 use super::lock::TableLock;
 use super::types::{get_table, put_table};
-use super::{Pt, R, tlb};
+use super::{Pt, R, tlb, why};
 use crate::domain::Domain;
 use crate::frame::FrameRef;
 use crate::ids::Mfn;
@@ -96,8 +96,9 @@ fn settle_m2p<M: Machine>(pt: &Pt<'_, M>, f: &FrameRef, kernel: bool) -> R<()> {
     if Pte(pt.xen.m.load(f, M2P_SLOT * 8)).present() == want.present() {
         return Ok(());
     }
-    let own = f.try_clone().ok_or(Errno::EBUSY)?;
-    let lock = TableLock::new(pt, own)?.map_err(|_| Errno::EINVAL)?;
+    let own = f.try_clone().ok_or_else(|| why::too_many(pt.xen, f.mfn()))?;
+    let not_one = |f| why::not_owned(pt.xen, Errno::EINVAL, FrameRef::mfn(&f), pt.dom.id);
+    let lock = TableLock::new(pt, own)?.map_err(not_one)?;
     let mut now = lock.load(M2P_SLOT);
     while now.present() != want.present()
         && let Err(other) = lock.exchange(M2P_SLOT, now, want)
@@ -110,9 +111,9 @@ fn settle_m2p<M: Machine>(pt: &Pt<'_, M>, f: &FrameRef, kernel: bool) -> R<()> {
 /// Takes both counts for a CR3.
 fn take<M: Machine>(xen: &Xen<M>, dom: &Domain, mfn: Mfn, kernel: bool) -> R<()> {
     if !dom.is_alive() {
-        return Err(Errno::EINVAL.into());
+        return Err(why::dying(xen, Errno::EINVAL, dom.id).into());
     }
-    let f = xen.frames.get(mfn, dom.id).ok_or(Errno::EINVAL)?;
+    let f = xen.frames.get(mfn, dom.id).ok_or_else(|| why::not_owned(xen, Errno::EINVAL, mfn, dom.id))?;
     let pt = Pt::own(xen, dom);
     get_table(&pt, &f, 4)?;
     let settled = settle_m2p(&pt, &f, kernel);

@@ -5,13 +5,15 @@
 
 use super::lock::Exclusive;
 use super::types::{get_descriptors, get_writable, put_descriptors};
-use super::{R, walk};
+use super::{R, walk, why};
 use crate::domain::Domain;
 use crate::frame::FrameRef;
 use crate::frame::record::{B, FrameType};
 use crate::guest;
 use crate::ids::Mfn;
 use crate::machine::{Frames, Machine};
+use crate::refusal::fault;
+use crate::refuse;
 use crate::vcpu::Vcpu;
 use crate::xen::{Cx, HcResult, Xen};
 use abi::Errno;
@@ -80,14 +82,15 @@ pub fn check(d: u64) -> Result<u64, Errno> {
     }
 }
 
-/// Checks a page that nobody else can write, adjusting what it holds. Changes nothing on a refusal.
-pub(super) fn check_page<M: Frames>(m: &M, f: &Exclusive<'_>) -> Result<(), Errno> {
+/// Checks a page that nobody else can write, adjusting what it holds. On a refusal, changes nothing and says which
+/// descriptor it was.
+pub(super) fn check_page<M: Frames>(m: &M, f: &Exclusive<'_>) -> Result<(), usize> {
     for i in 0..ENTRIES {
-        check(m.load(f, i * 8))?;
+        check(m.load(f, i * 8)).map_err(|_| i)?;
     }
     for i in 0..ENTRIES {
         let old = m.load(f, i * 8);
-        let new = check(old)?;
+        let new = check(old).map_err(|_| i)?;
         if new != old {
             m.store(f, i * 8, new);
         }
@@ -97,7 +100,7 @@ pub(super) fn check_page<M: Frames>(m: &M, f: &Exclusive<'_>) -> Result<(), Errn
 
 /// References for a list of GDT frames.
 fn take<M: Machine>(xen: &Xen<M>, dom: &Domain, mfn: Mfn) -> R<FrameRef> {
-    let f = xen.frames.get(mfn, dom.id).ok_or(Errno::EINVAL)?;
+    let f = xen.frames.get(mfn, dom.id).ok_or_else(|| why::not_owned(xen, Errno::EINVAL, mfn, dom.id))?;
     get_descriptors(xen, &f)?;
     Ok(f)
 }
@@ -112,17 +115,29 @@ fn give_back<M: Machine>(xen: &Xen<M>, frames: impl IntoIterator<Item = Mfn>) {
 pub fn set_gdt<M: Machine>(cx: &mut Cx<'_, M>, frames: u64, entries: u64) -> HcResult {
     let entries = entries as u32;
     if entries as usize > FIRST_RESERVED_GDT_ENTRY {
-        return Err(Errno::EINVAL.into());
+        return Err(too_long(cx.xen, entries).into());
     }
     let mut list = [0u64; FIRST_RESERVED_GDT_PAGE];
     let n = (entries as usize).div_ceil(ENTRIES);
     for (i, mfn) in list[..n].iter_mut().enumerate() {
-        *mfn = guest::read_at(&cx.xen.m, frames, i as u64)?;
+        *mfn = guest::read_at(&cx.xen.m, frames, i as u64).map_err(|at| fault(cx.xen, at))?;
     }
     let old = exchange_gdt(cx.xen, cx.dom, cx.vcpu, &list[..n], entries)?;
     cx.xen.m.load_gdt(&cx.vcpu.mm.descriptors().gdt);
     give_back(cx.xen, old);
     Ok(0)
+}
+
+#[cold]
+fn too_long<M: Machine>(xen: &Xen<M>, entries: u32) -> Errno {
+    let most = FIRST_RESERVED_GDT_ENTRY;
+    refuse!(
+        xen,
+        Errno::EINVAL,
+        "a GDT of {} descriptors; {} can be, with a frame for each 512",
+        entries,
+        most
+    )
 }
 
 /// The same for a vCPU that does not run (`setvcpucontext`, `VCPUOP_initialise`).
@@ -134,7 +149,7 @@ pub fn set_vcpu_gdt<M: Machine>(
     entries: u32,
 ) -> Result<(), Errno> {
     if entries as usize > FIRST_RESERVED_GDT_ENTRY || frames.len() < (entries as usize).div_ceil(ENTRIES) {
-        return Err(Errno::EINVAL);
+        return Err(too_long(xen, entries));
     }
     let old = exchange_gdt(xen, dom, v, &frames[..(entries as usize).div_ceil(ENTRIES)], entries)?;
     give_back(xen, old);
@@ -150,7 +165,7 @@ fn exchange_gdt<M: Machine>(
     entries: u32,
 ) -> Result<ArrayVec<Mfn, FIRST_RESERVED_GDT_PAGE>, Errno> {
     if !dom.is_alive() {
-        return Err(Errno::EINVAL);
+        return Err(why::dying(xen, Errno::EINVAL, dom.id));
     }
     let mut new: ArrayVec<Mfn, FIRST_RESERVED_GDT_PAGE> = ArrayVec::new();
     for mfn in list {
@@ -169,7 +184,7 @@ fn exchange_gdt<M: Machine>(
 
 /// `MMUEXT_SET_LDT`: `entries` descriptors from page-aligned address `base`. Pages are typed when first used.
 pub(super) fn set_ldt<M: Machine>(cx: &mut Cx<'_, M>, base: u64, entries: u64) -> R<()> {
-    check_ldt(base, entries)?;
+    check_ldt(cx.xen, base, entries)?;
     let old = exchange_ldt(cx.vcpu, base, entries as u32);
     cx.xen.m.load_ldt(entries as u32);
     give_back(cx.xen, old.into_iter().flatten());
@@ -178,15 +193,19 @@ pub(super) fn set_ldt<M: Machine>(cx: &mut Cx<'_, M>, base: u64, entries: u64) -
 
 /// The same for a vCPU that does not run.
 pub fn set_vcpu_ldt<M: Machine>(xen: &Xen<M>, v: &Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
-    check_ldt(base, entries)?;
+    check_ldt(xen, base, entries)?;
     let old = exchange_ldt(v, base, entries as u32);
     give_back(xen, old.into_iter().flatten());
     Ok(())
 }
 
-fn check_ldt(base: u64, entries: u64) -> Result<(), Errno> {
+fn check_ldt<M: Machine>(xen: &Xen<M>, base: u64, entries: u64) -> Result<(), Errno> {
     let bad = base & 0xfff != 0 || entries > LDT_MAX || !guest::range_ok(base, entries as usize * 8);
-    if entries != 0 && (bad || !canonical(base)) { Err(Errno::EINVAL) } else { Ok(()) }
+    if entries != 0 && (bad || !canonical(base)) {
+        let e = Errno::EINVAL;
+        return Err(refuse!(xen, e, "no LDT can be at {:x} with {} descriptors", base, entries));
+    }
+    Ok(())
 }
 
 fn exchange_ldt(v: &Vcpu, base: u64, entries: u32) -> [Option<Mfn>; LDT_PAGES] {
@@ -223,11 +242,13 @@ pub fn ldt_fault<M: Machine>(cx: &mut Cx<'_, M>, offset: u64) -> bool {
 /// `HYPERVISOR_update_descriptor`: writes one checked descriptor at machine address `ma`.
 pub fn update_descriptor<M: Machine>(cx: &mut Cx<'_, M>, ma: u64, desc: u64) -> HcResult {
     if ma & 7 != 0 || ma & !Pte::ADDR & !0xfff != 0 {
-        return Err(Errno::EINVAL.into());
+        return Err(refuse!(cx.xen, Errno::EINVAL, "no descriptor is at machine address {:x}", ma).into());
     }
-    let desc = check(desc)?;
+    let kind = |e| refuse!(cx.xen, e, "descriptor {:x} is of no kind guests may have", desc);
+    let desc = check(desc).map_err(kind)?;
     let (mfn, offset) = (Mfn(ma >> 12), (ma & 0xfff) as usize);
-    let f = cx.xen.frames.get(mfn, cx.dom.id).ok_or(Errno::EINVAL)?;
+    let none = || why::not_owned(cx.xen, Errno::EINVAL, mfn, cx.dom.id);
+    let f = cx.xen.frames.get(mfn, cx.dom.id).ok_or_else(none)?;
     let in_use = cx
         .xen
         .frames

@@ -5,11 +5,12 @@
 //! load flushes everything a guest mapped. Entries of level 4 are marked accessed from the start.
 
 use super::types::{get_table, get_writable, put_table, put_writable};
-use super::{Fail, Pt, R, linear};
+use super::{Fail, Pt, R, linear, why};
 use crate::domain::Domain;
 use crate::frame::record::A;
 use crate::ids::{DomId, Mfn};
 use crate::machine::Machine;
+use crate::refuse;
 use crate::xen::Xen;
 use abi::Errno;
 use x86::pte::Pte;
@@ -17,7 +18,7 @@ use x86::pte::Pte;
 /// Attributes that make a mapping other than write-back, in a level-1 entry.
 pub(super) const CACHE_ATTRS: u64 = Pte::PAT | Pte::PCD | Pte::PWT;
 /// What a present entry above level 1 may not have: PV guests map no large pages.
-const UPPER_BAD: u64 = Pte::PSE | Pte::GLOBAL | Pte::PCD | Pte::PWT;
+pub(super) const UPPER_BAD: u64 = Pte::PSE | Pte::GLOBAL | Pte::PCD | Pte::PWT;
 
 /// Marks a level-1 entry that the guest meant for its kernel only.
 const GUEST_KERNEL: u64 = 1 << 52;
@@ -43,11 +44,12 @@ pub(super) fn get<M: Machine>(pt: &Pt<'_, M>, table: Mfn, level: u8, pte: Pte) -
     if !pte.present() {
         return Ok(pte);
     }
-    let pte = adjust(level, pte)?;
+    let pte = adjust(level, pte).map_err(|e| why::bits(pt.xen, e, level, pte))?;
     if level == 1 {
         return get_leaf(pt, pte);
     }
-    let f = pt.xen.frames.get(Mfn(pte.mfn()), pt.dom.id).ok_or(Errno::EINVAL)?;
+    let none = || why::not_owned(pt.xen, Errno::EINVAL, Mfn(pte.mfn()), pt.dom.id);
+    let f = pt.xen.frames.get(Mfn(pte.mfn()), pt.dom.id).ok_or_else(none)?;
     match get_table(pt, &f, level - 1) {
         Ok(()) => {
             f.into_raw();
@@ -65,7 +67,7 @@ fn get_leaf<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
     }
     // Own frames may be named as anybody's device memory; nothing else is the reserved owners', but for what is shown.
     let owner = if pt.page_owner.is_real() { pt.page_owner } else { pt.dom.id };
-    let Some(f) = xen.frames.get(mfn, owner) else { return get_shown(pt, pte) };
+    let Some(f) = xen.frames.get(mfn, owner) else { return get_shown(pt, pte, owner) };
     let pte = if pte.0 & CACHE_ATTRS != 0 {
         cache_attributes(pt.dom, pte, || xen.frames.mark(&f, A::UNCACHED))
     } else {
@@ -84,13 +86,25 @@ fn get_leaf<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
     Ok(pte)
 }
 
-/// An entry for a frame that the hypervisor shows to tools: read-only, write-back. EBUSY for all others, and to write.
+/// An entry for a frame that the hypervisor shows to tools: read-only, write-back. EBUSY for all others, and to write;
+/// `owner`: whose the frame is not.
 #[cold]
-fn get_shown<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
-    if pt.page_owner != DomId::XEN || pte.has(Pte::RW) {
-        return Err(Errno::EBUSY.into());
+fn get_shown<M: Machine>(pt: &Pt<'_, M>, pte: Pte, owner: DomId) -> R<Pte> {
+    let mfn = Mfn(pte.mfn());
+    if pt.page_owner != DomId::XEN {
+        return Err(why::not_owned(pt.xen, Errno::EBUSY, mfn, owner).into());
     }
-    pt.xen.frames.get(Mfn(pte.mfn()), DomId::XEN).ok_or(Errno::EBUSY)?.into_raw();
+    if pte.has(Pte::RW) {
+        let e = refuse!(
+            pt.xen,
+            Errno::EBUSY,
+            "frame {:x} is the hypervisor's, and shown for reading only",
+            mfn.0
+        );
+        return Err(e.into());
+    }
+    let none = || why::not_owned(pt.xen, Errno::EBUSY, mfn, DomId::XEN);
+    pt.xen.frames.get(mfn, DomId::XEN).ok_or_else(none)?.into_raw();
     Ok(pte.without(CACHE_ATTRS))
 }
 
@@ -98,11 +112,18 @@ fn get_shown<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
 fn get_device<M: Machine>(pt: &Pt<'_, M>, pte: Pte) -> R<Pte> {
     let at = pte.mfn() << 12;
     if at >> pt.xen.host.policies.host.physical_bits() != 0 {
-        return Err(Errno::EPERM.into());
+        let e = refuse!(pt.xen, Errno::EPERM, "address {:x} is more than the processor has", at);
+        return Err(e.into());
     }
     let kind = pt.xen.host.e820.iter().find(|r| r.0 <= at && at - r.0 < r.1).map(|r| r.2);
     if !pt.io_of.io.iomem_allowed(Mfn(pte.mfn())) {
-        return Err(if kind == Some(1) { Errno::EBUSY } else { Errno::EPERM }.into());
+        let (mfn, of) = (pte.mfn(), pt.io_of.id.0);
+        return Err(if kind == Some(1) {
+            refuse!(pt.xen, Errno::EBUSY, "frame {:x} is no domain's memory", mfn)
+        } else {
+            refuse!(pt.xen, Errno::EPERM, "frame {:x} is not among the device memory of domain {}", mfn, of)
+        }
+        .into());
     }
     let cached = pte.0 & CACHE_ATTRS == 0;
     let memory = kind.is_some_and(|k| E820_MEMORY.contains(&k));

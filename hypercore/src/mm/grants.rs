@@ -6,12 +6,14 @@
 use super::entry::put_leaf;
 use super::lock::TableLock;
 use super::update::store;
-use super::{Pt, R, entry, types, walk};
+use super::{Pt, R, entry, types, walk, why};
 use crate::frame::FrameRef;
 use crate::frame::record::A;
 use crate::ids::{DomId, Mfn};
 use crate::machine::Machine;
+use crate::refuse;
 use crate::xen::Cx;
+use crate::xen::Xen;
 use abi::Errno;
 use x86::pte::Pte;
 
@@ -52,7 +54,7 @@ pub fn replace_va<M: Machine>(cx: &Cx<'_, M>, va: u64, mfn: Mfn, from: u64) -> R
         Pte(0)
     } else {
         let (lock, index) = by_va(cx, &pt, from)?;
-        store(&lock, index, lock.load(index), Pte(0), false).map_err(|_| Errno::EBUSY)?
+        store(&lock, index, lock.load(index), Pte(0), false).map_err(|_| why::changed(cx.xen, index))?
     };
     // One lock at a time: both entries may be in one table.
     let put_in = || -> R<()> {
@@ -71,37 +73,41 @@ fn put_back<M: Machine>(cx: &Cx<'_, M>, pt: &Pt<'_, M>, va: u64, taken: Pte) {
 }
 
 fn by_va<'a, M: Machine>(cx: &Cx<'_, M>, pt: &Pt<'a, M>, va: u64) -> R<(TableLock<'a, M>, usize)> {
-    let root = cx.vcpu.mm.kernel_cr3().ok_or(Errno::EINVAL)?;
-    let (f, index) = walk::find_l1(pt.xen, pt.dom, root, va).ok_or(Errno::EINVAL)?;
+    let none = || refuse!(pt.xen, Errno::EINVAL, "no level-1 table of the caller's maps address {:x}", va);
+    let root = cx.vcpu.mm.kernel_cr3().ok_or_else(none)?;
+    let (f, index) = walk::find_l1(pt.xen, pt.dom, root, va).ok_or_else(none)?;
     Ok((lock(pt, f)?, index))
 }
 
 fn by_address<'a, M: Machine>(pt: &Pt<'a, M>, at: u64) -> R<(TableLock<'a, M>, usize)> {
     if at & 7 != 0 {
-        return Err(Errno::EINVAL.into());
+        return Err(refuse!(pt.xen, Errno::EINVAL, "no entry is at machine address {:x}", at).into());
     }
-    let f = pt.xen.frames.get(Mfn(at >> 12), pt.dom.id).ok_or(Errno::EINVAL)?;
+    let none = || why::not_owned(pt.xen, Errno::EINVAL, Mfn(at >> 12), pt.dom.id);
+    let f = pt.xen.frames.get(Mfn(at >> 12), pt.dom.id).ok_or_else(none)?;
     Ok((lock(pt, f)?, (at & 0xfff) as usize / 8))
 }
 
 fn lock<'a, M: Machine>(pt: &Pt<'a, M>, f: FrameRef) -> R<TableLock<'a, M>> {
+    let mfn = f.mfn();
     match TableLock::new(pt, f)? {
         Ok(lock) if lock.level() == 1 => Ok(lock),
-        _ => Err(Errno::EINVAL.into()),
+        _ => Err(refuse!(pt.xen, Errno::EINVAL, "frame {:x} is no level-1 table", mfn.0).into()),
     }
 }
 
 fn map<M: Machine>(pt: &Pt<'_, M>, lock: &TableLock<'_, M>, index: usize, pte: Pte, owner: DomId) -> R<()> {
     if !pt.dom.is_alive() {
-        return Err(Errno::EINVAL.into());
+        return Err(why::dying(pt.xen, Errno::EINVAL, pt.dom.id).into());
     }
     let new = entry::adjust(1, pte.with(Pte::PRESENT).without(entry::CACHE_ATTRS))?;
-    let f = pt.xen.frames.get_held(Mfn(new.mfn()), owner).ok_or(Errno::EINVAL)?;
+    let f = pt.xen.frames.get_held(Mfn(new.mfn()), owner).ok_or_else(|| granted(pt.xen))?;
     if owner != pt.dom.id {
         pt.xen.frames.mark(&f, A::FOREIGN);
     }
     if new.has(Pte::RW) {
-        types::get_writable(pt.xen, f)?.into_raw();
+        // Not the number of another domain's frame.
+        types::get_writable(pt.xen, f).map_err(|_| granted(pt.xen))?.into_raw();
     } else {
         f.into_raw();
     }
@@ -112,18 +118,25 @@ fn map<M: Machine>(pt: &Pt<'_, M>, lock: &TableLock<'_, M>, index: usize, pte: P
         }
         Err(_) => {
             put_leaf(pt.xen, new);
-            Err(Errno::EBUSY.into())
+            Err(why::changed(pt.xen, index))
         }
     }
+}
+
+/// The frame of a grant cannot be had.
+#[cold]
+fn granted<M: Machine>(xen: &Xen<M>) -> Errno {
+    refuse!(xen, Errno::EINVAL, "the granted frame has no room for another reference")
 }
 
 /// Stores `new`, which has its references already, over an entry that maps `mfn`.
 fn unmap<M: Machine>(pt: &Pt<'_, M>, lock: &TableLock<'_, M>, index: usize, mfn: Mfn, new: Pte) -> R<()> {
     let old = lock.load(index);
     if !old.present() || old.mfn() != mfn.0 {
-        return Err(Errno::EINVAL.into());
+        let e = Errno::EINVAL;
+        return Err(refuse!(pt.xen, e, "entry {} of the level-1 table maps something else now", index).into());
     }
-    let was = store(lock, index, old, new, false).map_err(|_| Errno::EBUSY)?;
+    let was = store(lock, index, old, new, false).map_err(|_| why::changed(pt.xen, index))?;
     put_leaf(pt.xen, was);
     Ok(())
 }

@@ -7,11 +7,12 @@
 //! Such an entry never has RW, or the guest could write the tables below it.
 
 use super::validate::{devalidate, idle, suspend};
-use super::{R, tlb};
+use super::{R, tlb, why};
 use crate::frame::FrameRef;
 use crate::frame::record::{B, FrameType, Linear};
 use crate::ids::Mfn;
 use crate::machine::Machine;
+use crate::refuse;
 use crate::xen::Xen;
 use abi::Errno;
 use core::sync::atomic::Ordering::*;
@@ -28,8 +29,16 @@ fn count_out<M: Machine>(xen: &Xen<M>, table: Mfn, up: bool) -> R<()> {
     let mut cur = r.b.load(Relaxed);
     loop {
         let next = match (B(cur).linear(), up) {
-            (Linear::Referred(_), _) => return Err(Errno::EINVAL.into()),
-            (Linear::Refers(Linear::MAX), true) => return Err(Errno::EBUSY.into()),
+            (Linear::Referred(n), _) => {
+                let e = Errno::EINVAL;
+                return Err(
+                    refuse!(xen, e, "the table is itself referred to by {} entries of its level", n).into()
+                );
+            }
+            (Linear::Refers(Linear::MAX), true) => {
+                let e = Errno::EBUSY;
+                return Err(refuse!(xen, e, "{} entries of the table refer to its level", Linear::MAX).into());
+            }
             (Linear::Refers(n), true) => n + 1,
             (Linear::Refers(n), false) => n.saturating_sub(1),
         };
@@ -41,9 +50,15 @@ fn count_out<M: Machine>(xen: &Xen<M>, table: Mfn, up: bool) -> R<()> {
 }
 
 /// The references of an entry of `table` that refers to `f` on the same level. EINVAL with RW, if `f` is no such
-/// table, or where a chain would come about.
+/// table (why it is not a table of the level below is noted), or where a chain would come about.
 pub(super) fn get<M: Machine>(xen: &Xen<M>, table: Mfn, level: u8, pte: Pte, f: FrameRef) -> R<()> {
     if pte.has(Pte::RW) {
+        if is(xen, level, pte) {
+            let e = Errno::EINVAL;
+            return Err(
+                refuse!(xen, e, "an entry that refers to its level ({}) may not be writable", level).into()
+            );
+        }
         return Err(Errno::EINVAL.into());
     }
     if f.mfn() == table {
@@ -69,11 +84,16 @@ fn refer<M: Machine>(xen: &Xen<M>, level: u8, f: &FrameRef) -> R<()> {
         }
         let n = match b.linear() {
             Linear::Refers(0) => 0,
-            Linear::Refers(_) => return Err(Errno::EINVAL.into()),
+            Linear::Refers(n) => {
+                let e = Errno::EINVAL;
+                return Err(
+                    refuse!(xen, e, "{} entries of frame {:x} refer to its level", n, f.mfn().0).into()
+                );
+            }
             Linear::Referred(n) => n,
         };
         if n == Linear::MAX || b.count() == B::COUNT_MAX {
-            return Err(Errno::EBUSY.into());
+            return Err(why::too_many(xen, f.mfn()));
         }
         let next = B(cur + B::COUNT_ONE).with_linear(Linear::Referred(n + 1)).0;
         match r.b.compare_exchange_weak(cur, next, AcqRel, Relaxed) {

@@ -1,7 +1,7 @@
 //! The right to write a page table's entries: its lock bit, together with a type count.
 
 use super::types::put_table;
-use super::{Fail, Pt, R, validate};
+use super::{Fail, Pt, R, validate, why};
 use crate::domain::Domain;
 use crate::frame::proof::sealed::Sealed;
 use crate::frame::record::B;
@@ -59,7 +59,7 @@ impl<'a, M: Machine> TableLock<'a, M> {
                 continue;
             }
             if b.count() == B::COUNT_MAX {
-                return Err(Errno::EBUSY.into());
+                return Err(why::too_many(pt.xen, f.mfn()));
             }
             match r.b.compare_exchange_weak(cur, (cur + B::COUNT_ONE) | B::LOCKED, AcqRel, Relaxed) {
                 Ok(_) => return Ok(Ok(Self { xen: pt.xen, dom: pt.dom, f: Some(f), level })),

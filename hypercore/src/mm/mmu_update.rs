@@ -3,11 +3,14 @@
 use super::lock::TableLock;
 use super::types::get_writable;
 use super::update::set_entry;
-use super::{Fail, Pt, R, mmuext, walk};
+use super::{Fail, Pt, R, mmuext, walk, why};
 use crate::domain::Domain;
 use crate::guest;
 use crate::ids::{DomId, Mfn};
 use crate::machine::Machine;
+use crate::refusal::fault;
+use crate::refuse;
+use crate::within;
 use crate::xen::{Cx, HcResult};
 use abi::Errno;
 use abi::xen::*;
@@ -73,7 +76,9 @@ impl<'a> Foreign<'a> {
         let tables = match tables {
             0 => Whose::Caller(cx.dom),
             // The field names no domain by relation.
-            n if n - 1 == DOMID_SELF => return Err(Errno::ESRCH),
+            n if n - 1 == DOMID_SELF => {
+                return Err(refuse!(cx.xen, Errno::ESRCH, "whose tables is not said by DOMID_SELF"));
+            }
             n => Whose::decode(cx, n - 1)?,
         };
         let (pages, io_of) = match DomId(pages) {
@@ -83,14 +88,23 @@ impl<'a> Foreign<'a> {
                 (DomId::XEN, Whose::Caller(cx.dom))
             }
             // The caller is DOMID_SELF here, never its number.
-            id if id == cx.dom.id => return Err(Errno::ESRCH),
+            id if id == cx.dom.id => {
+                return Err(refuse!(
+                    cx.xen,
+                    Errno::ESRCH,
+                    "the caller is DOMID_SELF here, not domain {}",
+                    id.0
+                ));
+            }
             DomId(n) => {
                 let d = Whose::decode(cx, n)?;
                 (d.id, d)
             }
         };
-        if !tables.is_alive() || !io_of.is_alive() {
-            return Err(Errno::ESRCH);
+        for d in [&tables, &io_of] {
+            if !d.is_alive() {
+                return Err(why::dying(cx.xen, Errno::ESRCH, d.id));
+            }
         }
         Ok(Self { tables, pages, io_of })
     }
@@ -115,20 +129,20 @@ pub fn mmu_update<M: Machine>(
     if count & MMU_UPDATE_PREEMPTED != 0 {
         count &= !MMU_UPDATE_PREEMPTED;
         if pdone != 0 {
-            before = guest::read(&cx.xen.m, pdone)?;
+            before = guest::read(&cx.xen.m, pdone).map_err(|at| fault(cx.xen, at))?;
         }
     }
     let foreign = Foreign::decode(cx, foreigndom)?;
     let mut done = 0;
     let result = batch(cx, &foreign, ureqs, count, &mut done);
     if pdone != 0 {
-        guest::write(&cx.xen.m, pdone, &before.wrapping_add(done))?;
+        guest::write(&cx.xen.m, pdone, &before.wrapping_add(done)).map_err(|at| fault(cx.xen, at))?;
     }
     match result {
         Ok(()) => Ok(0),
-        Err(Fail::Errno(e)) => Err(e.into()),
+        Err(Fail::Errno(e)) => Err(within!(cx.xen, e, "request {} of {}", done, count).into()),
         Err(Fail::Again) => {
-            let rest = guest::element::<MmuUpdate>(ureqs, u64::from(done))?;
+            let rest = guest::element::<MmuUpdate>(ureqs, u64::from(done)).map_err(|at| fault(cx.xen, at))?;
             let left = u64::from((count - done) | MMU_UPDATE_PREEMPTED);
             cx.restart(HYPERVISOR_MMU_UPDATE, [rest, left, pdone, foreigndom])
         }
@@ -144,7 +158,8 @@ fn batch<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign<'_>, ureqs: u64, count: u
         if *done % PREEMPT_EVERY == PREEMPT_EVERY - 1 && cx.xen.m.preempt_point() {
             return Err(Fail::Again);
         }
-        let req: MmuUpdate = guest::read_at(&cx.xen.m, ureqs, u64::from(*done)).map_err(|_| Errno::EFAULT)?;
+        let req: MmuUpdate =
+            guest::read_at(&cx.xen.m, ureqs, u64::from(*done)).map_err(|at| why::fault(cx.xen, at))?;
         one(&pt, &mut last, &req)?;
         *done += 1;
     }
@@ -154,12 +169,13 @@ fn batch<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign<'_>, ureqs: u64, count: u
 fn one<'a, M: Machine>(pt: &Pt<'a, M>, last: &mut Option<TableLock<'a, M>>, req: &MmuUpdate) -> R<()> {
     let (cmd, ptr) = (req.ptr & 7, req.ptr & !7);
     if cmd > MMU_PT_UPDATE_NO_TRANSLATE {
-        return Err(Errno::ENOSYS.into());
+        return Err(refuse!(pt.xen, Errno::ENOSYS, "there is no kind {} of request", cmd).into());
     }
     let mfn = Mfn(ptr >> 12);
     if cmd == MMU_MACHPHYS_UPDATE {
         let owner = if pt.page_owner.is_real() { pt.page_owner } else { pt.dom.id };
-        let f = pt.xen.frames.get(mfn, owner).ok_or(Errno::EINVAL)?;
+        let f =
+            pt.xen.frames.get(mfn, owner).ok_or_else(|| why::not_owned(pt.xen, Errno::EINVAL, mfn, owner))?;
         pt.xen.m.set_m2p(f.mfn(), req.val);
         return Ok(());
     }
@@ -167,7 +183,8 @@ fn one<'a, M: Machine>(pt: &Pt<'a, M>, last: &mut Option<TableLock<'a, M>>, req:
     let keep_ad = cmd == MMU_PT_UPDATE_PRESERVE_AD;
     if last.as_ref().is_none_or(|l| l.mfn() != mfn) {
         *last = None;
-        let f = pt.xen.frames.get(mfn, pt.dom.id).ok_or(Errno::EINVAL)?;
+        let none = || why::not_owned(pt.xen, Errno::EINVAL, mfn, pt.dom.id);
+        let f = pt.xen.frames.get(mfn, pt.dom.id).ok_or_else(none)?;
         match TableLock::new(pt, f)? {
             Ok(lock) => *last = Some(lock),
             Err(f) => {
@@ -214,10 +231,12 @@ fn update_va<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign<'_>, va: u64, val: u6
     let pt = foreign.pt(cx);
     cx.dom.mm.finish_deferred(cx.xen, cx.dom.id)?;
     let root = cx.vcpu.mm.cr3_to_load(cx.vp.kernel_mode);
-    let (f, index) = walk::find_l1(cx.xen, cx.dom, root, va).ok_or(Errno::EINVAL)?;
-    let lock = TableLock::new(&pt, f)?.map_err(|_| Errno::EINVAL)?;
+    let no_table =
+        || refuse!(cx.xen, Errno::EINVAL, "no level-1 table of the domain's maps address {:x}", va);
+    let (f, index) = walk::find_l1(cx.xen, cx.dom, root, va).ok_or_else(no_table)?;
+    let lock = TableLock::new(&pt, f)?.map_err(|_| no_table())?;
     if lock.level() != 1 {
-        return Err(Errno::EINVAL.into());
+        return Err(no_table().into());
     }
     set_entry(&pt, &lock, index, Pte(val), false)?;
     drop(lock);

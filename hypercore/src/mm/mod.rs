@@ -6,7 +6,7 @@
 //!   descriptor pages, emulated writes, and entries that grants make.
 //! - [`mmu_update`], [`mmuext`]: the hypercalls.
 //! - [`tlb`]: who must flush; [`teardown`]: giving everything back; [`audit`]: recounting
-//!   it all; [`iomem`]: ending device mappings; [`boot`]: for domain builders.
+//!   it all; [`iomem`]: ending device mappings; [`boot`]: for domain builders; [`why`]: words for refusals.
 //!
 //! Who holds what: a present L1 entry holds an existence reference to its frame, and a *writable* type count
 //! if it has RW; a present higher entry holds both counts of the table below (or of another one of its level); so do a CR3, a pin, and a GDT or
@@ -32,6 +32,7 @@ pub mod types;
 pub mod update;
 pub mod validate;
 pub mod walk;
+mod why;
 
 use crate::domain::Domain;
 use crate::ids::{DomId, Mfn};

@@ -5,12 +5,13 @@
 
 use super::lock::Exclusive;
 use super::validate::{devalidate, finish, idle, suspend, validate};
-use super::{Fail, Pt, R, desc, tlb};
+use super::{Fail, Pt, R, desc, tlb, why};
 use crate::frame::proof::drop_writable;
 use crate::frame::record::{B, FrameState, FrameType};
 use crate::frame::{FrameRef, WritableRef};
 use crate::ids::Mfn;
 use crate::machine::Machine;
+use crate::refuse;
 use crate::xen::Xen;
 use abi::Errno;
 use core::sync::atomic::Ordering::*;
@@ -34,7 +35,7 @@ fn claim<M: Machine>(xen: &Xen<M>, f: &FrameRef, want: FrameType) -> R<Claim> {
         let first;
         let (next, done) = if b.kind() == want {
             if b.count() == B::COUNT_MAX {
-                return Err(Errno::EBUSY.into());
+                return Err(why::too_many(xen, f.mfn()));
             }
             if want == FrameType::Writable {
                 (if b.count() == 0 { B(cur).with_union(0).0 } else { cur } + B::COUNT_ONE, Claim::Counted)
@@ -50,7 +51,7 @@ fn claim<M: Machine>(xen: &Xen<M>, f: &FrameRef, want: FrameType) -> R<Claim> {
             }
         } else {
             if b.count() > 0 {
-                return Err(Errno::EINVAL.into());
+                return Err(why::in_use(xen, f.mfn(), b));
             }
             if b.has(B::PARTIAL) {
                 finish(xen, f)?;
@@ -58,7 +59,15 @@ fn claim<M: Machine>(xen: &Xen<M>, f: &FrameRef, want: FrameType) -> R<Claim> {
                 continue;
             }
             if want != FrameType::Writable && f.state() != FrameState::Domain {
-                return Err(Errno::EINVAL.into());
+                let e = Errno::EINVAL;
+                let mfn = f.mfn().0;
+                return Err(refuse!(
+                    xen,
+                    e,
+                    "frame {:x} is shared with the hypervisor: it can be no table",
+                    mfn
+                )
+                .into());
             }
             if b.kind() != FrameType::None {
                 tlb::settle(xen, f, b.union());
@@ -156,9 +165,17 @@ pub fn get_descriptors<M: Machine>(xen: &Xen<M>, f: &FrameRef) -> R<()> {
                 set_validated(xen, f.mfn());
                 Ok(())
             }
-            Err(e) => {
+            Err(i) => {
                 idle(xen, f.mfn());
-                Err(e.into())
+                let e = Errno::EINVAL;
+                Err(refuse!(
+                    xen,
+                    e,
+                    "descriptor {} of frame {:x} is of no kind guests may have",
+                    i,
+                    f.mfn().0
+                )
+                .into())
             }
         },
     }

@@ -2,9 +2,10 @@
 
 use super::lock::TableLock;
 use super::validate::hv_slot;
-use super::{Fail, Pt, R, entry, types};
+use super::{Fail, Pt, R, entry, types, why};
 use crate::ids::Mfn;
 use crate::machine::Machine;
+use crate::refuse;
 use abi::Errno;
 use x86::pte::Pte;
 
@@ -30,19 +31,24 @@ pub fn set_entry<M: Machine>(
 ) -> R<()> {
     let level = lock.level();
     if hv_slot(level, index) {
-        return Err(Errno::EINVAL.into());
+        let e = refuse!(pt.xen, Errno::EINVAL, "entry {} of a level-4 table is the hypervisor's", index);
+        return Err(e.into());
     }
     let old = lock.load(index);
-    let adjusted = if new.present() { entry::adjust(level, new)? } else { new };
+    let adjusted = if new.present() {
+        entry::adjust(level, new).map_err(|e| why::bits(pt.xen, e, level, new))?
+    } else {
+        new
+    };
     if flags_only(old, adjusted) {
-        let was = store(lock, index, old, adjusted, keep_ad).map_err(|_| Errno::EBUSY)?;
+        let was = store(lock, index, old, adjusted, keep_ad).map_err(|_| why::changed(pt.xen, index))?;
         if level == 1 && was.has(Pte::RW) && !adjusted.has(Pte::RW) && entry::counted(pt.xen, Mfn(was.mfn()))
         {
             types::put_writable(pt.xen, Mfn(was.mfn()));
         }
         return Ok(());
     }
-    let stored = entry::get(pt, lock.mfn(), level, new)?;
+    let stored = entry::get(pt, lock.mfn(), level, new).map_err(|e| why::entry(pt.xen, e, level, index))?;
     match store(lock, index, old, stored, keep_ad) {
         Ok(was) => {
             release(pt, lock.mfn(), level, was);
@@ -50,7 +56,7 @@ pub fn set_entry<M: Machine>(
         }
         Err(_) => {
             release(pt, lock.mfn(), level, stored);
-            Err(Errno::EBUSY.into())
+            Err(why::changed(pt.xen, index))
         }
     }
 }
@@ -62,7 +68,9 @@ fn recheck<M: Machine>(pt: &Pt<'_, M>, lock: &TableLock<'_, M>, index: usize, st
     let device = lock.level() == 1 && stored.present() && !entry::counted(pt.xen, mfn);
     if device && !pt.io_of.io.iomem_allowed(mfn) {
         let _ = store(lock, index, lock.load(index), Pte(0), false);
-        return Err(Errno::EPERM.into());
+        let e =
+            refuse!(pt.xen, Errno::EPERM, "the right to device memory at frame {:x} was just revoked", mfn.0);
+        return Err(e.into());
     }
     Ok(())
 }

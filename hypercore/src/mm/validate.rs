@@ -7,7 +7,7 @@
 
 use super::base::{M2P_SLOT, m2p_strict};
 use super::lock::Exclusive;
-use super::{Fail, Pt, R, entry};
+use super::{Fail, Pt, R, entry, why};
 use crate::frame::FrameRef;
 use crate::frame::record::{B, FrameType};
 use crate::ids::Mfn;
@@ -82,7 +82,7 @@ pub(super) fn validate<M: Machine>(
             continue;
         }
         looks.note(pt.xen, level, old, |b| b.has(B::VALIDATED));
-        let new = entry::get(pt, f.mfn(), level, old).map_err(|e| (e, i))?;
+        let new = entry::get(pt, f.mfn(), level, old).map_err(|e| (why::entry(pt.xen, e, level, i), i))?;
         if new != old {
             m.store(&Exclusive(f), i * 8, new.0);
         }

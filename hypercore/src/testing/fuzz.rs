@@ -13,7 +13,9 @@ use crate::ids::{CpuId, Mfn, VcpuId};
 use crate::machine::Frames;
 use crate::mm::{self, Fail};
 use crate::{event, grant};
+use abi::grant_table::*;
 use abi::xen::*;
+use core::mem::offset_of;
 use std::vec::Vec;
 use x86::pte::Pte;
 
@@ -51,6 +53,19 @@ const PAGES: usize = 20;
 const KEPT: usize = 2;
 /// Domains at a time; the first is dom0.
 const DOMAINS: usize = 3;
+
+/// Grant operations whose elements have a status, and where.
+const STATUS_AT: [(u32, usize); 9] = [
+    (GNTTABOP_MAP_GRANT_REF, offset_of!(GnttabMapGrantRef, status)),
+    (GNTTABOP_UNMAP_GRANT_REF, offset_of!(GnttabUnmapGrantRef, status)),
+    (GNTTABOP_SETUP_TABLE, offset_of!(GnttabSetupTable, status)),
+    (GNTTABOP_TRANSFER, offset_of!(GnttabTransfer, status)),
+    (GNTTABOP_COPY, offset_of!(GnttabCopy, status)),
+    (GNTTABOP_QUERY_SIZE, offset_of!(GnttabQuerySize, status)),
+    (GNTTABOP_UNMAP_AND_REPLACE, offset_of!(GnttabUnmapAndReplace, status)),
+    (GNTTABOP_GET_STATUS_FRAMES, offset_of!(GnttabGetStatusFrames, status)),
+    (GNTTABOP_SWAP_GRANT_REF, offset_of!(GnttabSwapGrantRef, status)),
+];
 
 /// What the driver does, to count how much of it succeeds.
 pub const KINDS: [&str; 14] = [
@@ -434,10 +449,7 @@ impl Fuzz {
         }
         words[4] = (self.below(5)? * 300) | (flags << 16);
         let bytes: Vec<u8> = words.iter().flat_map(|m| m.to_le_bytes()).collect();
-        let k = &self.guests[who];
-        let done = k.write(v, BASE, &bytes)
-            && k.hypercall(v, HYPERVISOR_GRANT_TABLE_OP, [5, BASE, 1, 0, 0, 0]).is_ok();
-        Some(done && (k.read(v, BASE + 32).unwrap_or(u64::MAX) >> 32) as i16 == 0)
+        Some(self.grant_bytes(who, v, GNTTABOP_COPY, &bytes))
     }
 
     fn grant_map(&mut self, who: usize, v: u32) -> Option<bool> {
@@ -449,7 +461,7 @@ impl Fuzz {
         let host = if by_pte { self.guests[who].pte(index) } else { self.va()? };
         let flags = bits & !1 | 2 | if by_pte { 16 } else { 0 };
         let words = [host, flags & 0xffff_ffff | gref << 32, u64::from(from), 0];
-        let ok = self.grant_op(who, v, 0, &words)?;
+        let ok = self.grant_op(who, v, GNTTABOP_MAP_GRANT_REF, &words)?;
         if ok && self.mapped.len() < 256 {
             let k = &self.guests[who];
             let handle = (k.read(v, BASE + 16).unwrap_or(0) >> 32) as u32;
@@ -464,25 +476,30 @@ impl Fuzz {
             && let Some(at) = self.mapped.iter().position(|m| m.0 == id)
         {
             let (_, handle, host) = self.mapped.swap_remove(at);
-            return self.grant_op(who, v, 1, &[host, 0, u64::from(handle)]);
+            return self.grant_op(who, v, GNTTABOP_UNMAP_GRANT_REF, &[host, 0, u64::from(handle)]);
         }
         let handle = self.below(12)?;
         let index = self.index()?;
         let host = if self.below(3)? == 0 { self.guests[who].pte(index) } else { self.va()? };
-        self.grant_op(who, v, 1, &[host, 0, handle])
+        self.grant_op(who, v, GNTTABOP_UNMAP_GRANT_REF, &[host, 0, handle])
     }
 
-    fn grant_op(&mut self, who: usize, v: u32, cmd: u64, words: &[u64]) -> Option<bool> {
+    fn grant_op(&mut self, who: usize, v: u32, cmd: u32, words: &[u64]) -> Option<bool> {
         let bytes: Vec<u8> = words.iter().flat_map(|m| m.to_le_bytes()).collect();
+        Some(self.grant_bytes(who, v, cmd, &bytes))
+    }
+
+    /// One element of a grant operation; whether it did not fail.
+    fn grant_bytes(&self, who: usize, v: u32, cmd: u32, bytes: &[u8]) -> bool {
         let k = &self.guests[who];
-        if !k.write(v, BASE, &bytes)
-            || k.hypercall(v, HYPERVISOR_GRANT_TABLE_OP, [cmd, BASE, 1, 0, 0, 0]).is_err()
-        {
-            return Some(false);
+        match STATUS_AT.iter().find(|s| s.0 == cmd) {
+            // Threads of one guest write over each other's arguments, statuses among them.
+            Some((_, at)) if self.fixed.is_none() => k.grant_op(v, cmd, bytes, *at) == Ok(0),
+            _ => {
+                let args = [cmd.into(), BASE, 1, 0, 0, 0];
+                k.write(v, BASE, bytes) && k.hypercall(v, HYPERVISOR_GRANT_TABLE_OP, args).is_ok()
+            }
         }
-        let status = k.read(v, BASE + 16).unwrap_or(u64::MAX);
-        let shift = if cmd == 0 { 16 } else { 32 };
-        Some((status >> shift) as i16 == 0)
     }
 
     /// Calls with an argument block of values that may mean something.
@@ -509,6 +526,9 @@ impl Fuzz {
             _ => (HYPERVISOR_GRANT_TABLE_OP, self.below(13)?),
         };
         let bytes: Vec<u8> = words.iter().flat_map(|m| m.to_le_bytes()).collect();
+        if nr == HYPERVISOR_GRANT_TABLE_OP {
+            return Some(self.grant_bytes(who, v, cmd as u32, &bytes));
+        }
         let k = &self.guests[who];
         Some(k.write(v, BASE, &bytes) && k.hypercall(v, nr, [cmd, BASE, 1, 0, 0, 0]).is_ok())
     }

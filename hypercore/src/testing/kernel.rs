@@ -6,14 +6,17 @@ use crate::ids::{Mfn, VcpuId};
 use crate::machine::{Frames, GuestVa};
 use crate::mm;
 use crate::mm::types::get_writable;
+use crate::refusal::of_interest;
 use crate::xen::Stop;
 use abi::Errno;
-use abi::xen::{HYPERVISOR_MMU_UPDATE, HYPERVISOR_MMUEXT_OP, MmuUpdate, MmuextOp};
+use abi::xen::{HYPERVISOR_GRANT_TABLE_OP, HYPERVISOR_MMU_UPDATE, HYPERVISOR_MMUEXT_OP, MmuUpdate, MmuextOp};
 use core::sync::atomic::Ordering::*;
 use std::vec::Vec;
 use x86::pte::{Pte, index};
 use zerocopy::IntoBytes;
 
+/// No hypercall has this command or operation.
+const NO_COMMAND: u32 = 0x7777_7777;
 /// Where the first page is mapped.
 pub const BASE: u64 = 0x1000_0000;
 /// A writable mapping of a PV guest.
@@ -110,20 +113,59 @@ impl Kernel {
         Some(u64::from_le_bytes(b))
     }
 
-    /// A hypercall of vCPU `v`, continued until it is done.
+    /// A hypercall of vCPU `v`, continued until it is done. One that is refused must have said why.
     pub fn hypercall(&self, v: u32, nr: u32, args: [u64; 6]) -> Result<u64, Errno> {
         self.enter(v);
+        let before = self.forget_reasons(v);
         let (mut nr, mut args) = (nr, args);
         for _ in 0..1_000_000 {
             let (r, again) = self.guest.call(v, |cx| (dispatch(cx, nr, &args), cx.restart.take()));
             match (r, again) {
                 (Ok(r), _) => return Ok(r),
-                (Err(Stop::Errno(e)), _) => return Err(e),
+                (Err(Stop::Errno(e)), _) => {
+                    if of_interest(nr) {
+                        self.must_be_explained(v, before, &std::format!("{nr} {args:x?}: {e:?}"));
+                    }
+                    return Err(e);
+                }
                 (Err(Stop::Continue), Some(r)) => (nr, args) = (r.nr, r.args),
                 (Err(Stop::Continue), None) => panic!("a continuation without arguments"),
             }
         }
         panic!("hypercall {nr} never ends");
+    }
+
+    /// What was noted before is of another call; how many refusals the vCPU had.
+    fn forget_reasons(&self, v: u32) -> u64 {
+        let vcpu = self.guest.dom.vcpu(VcpuId(v)).expect("a vCPU");
+        self.guest.xen.refusals.begin(vcpu.processor(), NO_COMMAND);
+        vcpu.refusals.lock().latest().0
+    }
+
+    fn must_be_explained(&self, v: u32, before: u64, what: &str) {
+        let (made, command, reasons) =
+            self.guest.dom.vcpu(VcpuId(v)).expect("a vCPU").refusals.lock().latest();
+        assert!(made > before, "{what}: no refusal was kept");
+        assert!(reasons > 0, "{what}: no reason was noted");
+        assert!(command != NO_COMMAND, "{what}: of which command?");
+    }
+
+    /// One element of a grant operation that answers a status at byte `status_at` of it: EFAULT, or the status, which
+    /// must have a reason if it is a refusal.
+    pub fn grant_op(&self, v: u32, cmd: u32, element: &[u8], status_at: usize) -> Result<i16, Errno> {
+        if !self.write(v, BASE, element) {
+            return Err(Errno::EFAULT);
+        }
+        let before = self.forget_reasons(v);
+        self.hypercall(v, HYPERVISOR_GRANT_TABLE_OP, [cmd.into(), BASE, 1, 0, 0, 0])?;
+        let mut status = [0; 2];
+        let at = BASE + status_at as u64;
+        self.guest.xen.m.copy_from_guest(&mut status, at).map_err(|_| Errno::EFAULT)?;
+        let status = i16::from_le_bytes(status);
+        if status != 0 {
+            self.must_be_explained(v, before, &std::format!("grant operation {cmd}: {status}"));
+        }
+        Ok(status)
     }
 
     /// Runs a batch call with its elements on page 0; what it answers, and how many were done.
