@@ -21,6 +21,8 @@ pub mod entry;
 pub mod host;
 pub mod life;
 pub mod limits;
+#[cfg(test)]
+mod limits_tests;
 pub mod map;
 pub mod maptrack;
 pub mod marks;

@@ -89,7 +89,12 @@ impl World {
 
     /// A domain with `vcpus` vCPUs and no memory; vCPU n runs on CPU n modulo the CPUs there are.
     pub fn domain(&self, id: u16, vcpus: u32) -> Guest {
-        let n = NewDomain {
+        self.create(&self.describe(id, vcpus))
+    }
+
+    /// What a domain may have unless a test says otherwise.
+    pub fn describe(&self, id: u16, vcpus: u32) -> NewDomain {
+        NewDomain {
             id: DomId(id),
             handle: [id as u8; 16],
             privileged: id == 0,
@@ -100,11 +105,15 @@ impl World {
             max_grant_frames: 8,
             max_maptrack_frames: 16,
             grant_version_max: self.xen.host.grants.version,
-        };
+        }
+    }
+
+    /// As [`Self::domain`], as described.
+    pub fn create(&self, n: &NewDomain) -> Guest {
         let shared = HvFrame::alloc(&self.xen.m, self.xen.frames, n.id).expect("memory for shared_info");
-        let dom = Domain::new(&n, shared, DomainPolicy::default()).expect("memory for a domain");
+        let dom = Domain::new(n, shared, DomainPolicy::default()).expect("memory for a domain");
         self.xen.domains.insert(dom.clone()).expect("a free number");
-        for i in 0..vcpus {
+        for i in 0..n.max_vcpus {
             let v = Vcpu::new(&dom, VcpuId(i)).expect("memory for a vCPU");
             let cpu = CpuId(i % self.xen.host.nr_cpus);
             v.set_processor(cpu);
