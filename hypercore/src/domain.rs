@@ -2,6 +2,7 @@
 
 use crate::cpumask::AtomicCpuMask;
 use crate::event::DomainEvents;
+use crate::fallible::{filled, shared};
 use crate::frame::HvFrame;
 use crate::grant::DomainGrants;
 use crate::ids::{DomId, VcpuId};
@@ -94,11 +95,10 @@ impl Domain {
         self.vm_assist.load(Relaxed) & 1 << kind != 0
     }
 
-    /// Assembles a domain without vCPUs or memory; it starts paused by the controller.
+    /// Assembles a domain without vCPUs or memory; it starts paused by the controller. ENOMEM.
     pub fn new(n: &NewDomain, shared_info: HvFrame, policy: DomainPolicy) -> Result<Arc<Self>, abi::Errno> {
-        let vcpus = crate::fallible::filled(n.max_vcpus as usize, || None)?;
-        #[expect(clippy::disallowed_methods, reason = "creation asked for the room")]
-        Ok(Arc::new(Self {
+        let vcpus = filled(n.max_vcpus as usize, || None)?;
+        shared(Self {
             id: n.id,
             handle: Mutex::new(n.handle),
             privileged: n.privileged,
@@ -126,7 +126,7 @@ impl Domain {
             policy,
             io: DomainIo::new(),
             vm_assist: AtomicU64::new(0),
-        }))
+        })
     }
 
     pub fn vcpu(&self, id: VcpuId) -> Option<Arc<Vcpu>> {

@@ -3,7 +3,9 @@
 
 use abi::Errno;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use crate::testing::shortage::strikes;
@@ -37,6 +39,52 @@ pub fn filled<T>(n: usize, f: impl FnMut() -> T) -> Result<Vec<T>, Errno> {
 /// As [`filled`], of a length that stays. ENOMEM.
 pub fn boxed<T>(n: usize, f: impl FnMut() -> T) -> Result<Box<[T]>, Errno> {
     filled(n, f).map(Vec::into)
+}
+
+/// A value on the heap, as in a `Box`, which cannot refuse.
+pub struct One<T>(Box<[T; 1]>);
+
+impl<T> One<T> {
+    /// ENOMEM.
+    #[expect(clippy::disallowed_methods, reason = "there is room")]
+    pub fn new(value: T) -> Result<Self, Errno> {
+        let mut v = room(1)?;
+        v.push(value);
+        // One value is as long as one value.
+        let boxed: Box<[T]> = v.into();
+        boxed.try_into().map(Self).map_err(|_| Errno::ENOMEM)
+    }
+}
+
+impl<T> Deref for One<T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0[0]
+    }
+}
+
+impl<T> DerefMut for One<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0[0]
+    }
+}
+
+/// A value that is shared. No `Arc` can refuse: room for it is asked for, and given back right before it is taken.
+/// ENOMEM.
+#[expect(clippy::disallowed_methods, reason = "there was room just now")]
+pub fn shared<T>(value: T) -> Result<Arc<T>, Errno> {
+    /// As long as what an `Arc` allocates.
+    #[repr(C)]
+    struct Counted<T> {
+        _counts: [usize; 2],
+        _value: T,
+    }
+    let asked: Vec<Counted<T>> = room(1)?;
+    // Or the compiler would leave out what nobody uses.
+    drop(core::hint::black_box(asked));
+    Ok(Arc::new(value))
 }
 
 /// What grows a vector, or answers ENOMEM and leaves it as it was.
@@ -123,6 +171,38 @@ impl<K: Ord + Copy, V> Default for SmallMap<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn single_values_are_refused_as_well() {
+        use crate::testing::shortage;
+        struct Drops<'a>(&'a core::cell::Cell<u32>);
+        impl Drop for Drops<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() + 1);
+            }
+        }
+        let dropped = core::cell::Cell::new(0);
+        for short in [true, false] {
+            for n in 0..2 {
+                if short {
+                    shortage::after(0);
+                }
+                let had = match n {
+                    0 => One::new(Drops(&dropped)).map(|one| (*one).0.get()),
+                    _ => shared(Drops(&dropped)).map(|arc| arc.0.get()),
+                };
+                assert_eq!(had.is_err(), short);
+            }
+        }
+        assert_eq!(dropped.get(), 4, "once each");
+        let mut one = One::new([7u8; 5000]).unwrap();
+        one[4999] = 8;
+        assert_eq!((one[0], one[4999]), (7, 8));
+        // The second of three.
+        shortage::after(1);
+        let three: Vec<bool> = (0..3).map(|_| One::new(0).is_ok()).collect();
+        assert_eq!((three, shortage::end()), (std::vec![true, false, true], false));
+    }
 
     #[test]
     fn what_cannot_be_had_is_refused_and_nothing_changes() {

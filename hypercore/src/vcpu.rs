@@ -2,6 +2,7 @@
 
 use crate::domain::Domain;
 use crate::event::VcpuEvents;
+use crate::fallible::{One, shared};
 use crate::ids::{CpuId, VcpuId};
 use crate::mm::VcpuMm;
 use crate::refusal::Kept;
@@ -9,7 +10,7 @@ use crate::sched::VcpuSched;
 use crate::sync::Mutex;
 use crate::time::VcpuTime;
 use crate::traps::VcpuTraps;
-use alloc::boxed::Box;
+use abi::Errno;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use x86::regs::GuestRegs;
@@ -28,7 +29,7 @@ pub struct Vcpu {
     processor: AtomicU32,
     /// On a CPU now (its private state may be checked out).
     pub running: AtomicBool,
-    private: Mutex<Option<Box<VcpuPrivate>>>,
+    private: Mutex<Option<One<VcpuPrivate>>>,
     pub events: VcpuEvents,
     pub sched: VcpuSched,
     pub time: VcpuTime,
@@ -84,15 +85,14 @@ pub struct VcpuPrivate {
 pub struct FpuArea(pub [u8; 2752]);
 
 impl VcpuPrivate {
-    /// Reset state. `None` when memory is short.
-    pub fn new() -> Option<Box<Self>> {
+    /// Reset state. ENOMEM.
+    pub fn new() -> Result<One<Self>, Errno> {
         let mut fpu = FpuArea([0; 2752]);
         fpu.0[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
         fpu.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
-        #[expect(clippy::disallowed_methods, reason = "creation asked for the room")]
-        Some(Box::new(Self {
+        One::new(Self {
             regs: GuestRegs::default(),
-            traps: VcpuTraps::new(),
+            traps: VcpuTraps::new()?,
             fs_base: 0,
             gs_base_kernel: 0,
             gs_base_user: 0,
@@ -110,16 +110,15 @@ impl VcpuPrivate {
             iobitmap: 0,
             iobitmap_ports: 0,
             tsc_aux: 0,
-        }))
+        })
     }
 }
 
 impl Vcpu {
-    /// A vCPU that is down; installed in its domain by [`crate::domctl`].
-    pub fn new(domain: &Arc<Domain>, id: VcpuId) -> Result<Arc<Self>, abi::Errno> {
-        let private = VcpuPrivate::new().ok_or(abi::Errno::ENOMEM)?;
-        #[expect(clippy::disallowed_methods, reason = "creation asked for the room")]
-        Ok(Arc::new(Self {
+    /// A vCPU that is down; installed in its domain by [`crate::lifecycle`]. ENOMEM.
+    pub fn new(domain: &Arc<Domain>, id: VcpuId) -> Result<Arc<Self>, Errno> {
+        let private = VcpuPrivate::new()?;
+        shared(Self {
             id,
             domain: Arc::downgrade(domain),
             pause_flags: AtomicU32::new(pause::DOWN),
@@ -133,7 +132,7 @@ impl Vcpu {
             time: VcpuTime::new(),
             mm: VcpuMm::new(),
             refusals: Mutex::default(),
-        }))
+        })
     }
 
     /// Its domain; `None` only in the last moments of destruction.
@@ -150,12 +149,12 @@ impl Vcpu {
     }
 
     /// The running CPU takes the private state (context switch in).
-    pub fn check_out(&self) -> Option<Box<VcpuPrivate>> {
+    pub fn check_out(&self) -> Option<One<VcpuPrivate>> {
         self.private.lock().take()
     }
 
     /// ... and gives it back (context switch out).
-    pub fn check_in(&self, p: Box<VcpuPrivate>) {
+    pub fn check_in(&self, p: One<VcpuPrivate>) {
         *self.private.lock() = Some(p);
     }
 

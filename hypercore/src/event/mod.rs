@@ -69,7 +69,7 @@ impl VcpuEvents {
 
 /// A domain's part.
 pub struct DomainEvents {
-    ports: Ports,
+    pub(crate) ports: Ports,
     /// `None`: the 2-level layout.
     fifo: RwLock<Option<Fifo>>,
     /// Port of each bound physical interrupt, 0 for none.

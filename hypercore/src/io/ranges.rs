@@ -1,5 +1,6 @@
 //! Sets of numbers, kept as sorted disjoint inclusive ranges.
 
+use crate::fallible::reserve;
 use abi::Errno;
 use alloc::vec::Vec;
 
@@ -39,7 +40,7 @@ impl RangeSet {
         if first > last {
             return Err(Errno::EINVAL);
         }
-        self.0.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        reserve(&mut self.0, 1)?;
         // Ranges that touch or overlap become one.
         let from = self.0.partition_point(|r| r.1 < first.saturating_sub(1));
         let to = self.0.partition_point(|r| r.0 <= last.saturating_add(1));
@@ -59,7 +60,7 @@ impl RangeSet {
         if first > last {
             return Err(Errno::EINVAL);
         }
-        self.0.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        reserve(&mut self.0, 1)?;
         let from = self.0.partition_point(|r| r.1 < first);
         let to = self.0.partition_point(|r| r.0 <= last);
         if from >= to {

@@ -7,23 +7,11 @@ use crate::machine::Machine;
 use crate::policy::{CpuPolicy, DomainPolicy};
 use crate::refuse;
 use crate::sched;
-use crate::vcpu::{Vcpu, VcpuPrivate};
+use crate::vcpu::Vcpu;
 use crate::xen::Xen;
 use abi::Errno;
 use abi::domctl::TSC_MODE_DEFAULT;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-
-/// What the parts of a vCPU or a domain allocate beside the structures themselves.
-const SLACK: usize = 64 << 10;
-
-/// ENOMEM unless the heap has room for a `T` and what comes with it. `Box` and `Arc` cannot refuse; creation asks
-/// first.
-fn room_for<T, M: Machine>(xen: &Xen<M>) -> Result<(), Errno> {
-    let bytes = size_of::<T>() + SLACK;
-    let none = |_| refuse!(xen, Errno::ENOMEM, "the hypervisor's heap has no room for {} bytes", bytes);
-    Vec::<u8>::new().try_reserve_exact(bytes).map_err(none)
-}
 
 /// A domain without vCPUs or memory, paused by the controller, in the list of domains.
 /// EEXIST: the number is taken. ENOMEM.
@@ -32,7 +20,6 @@ pub fn create_domain<M: Machine>(
     n: &NewDomain,
     policy: CpuPolicy,
 ) -> Result<Arc<Domain>, Errno> {
-    room_for::<Domain, M>(xen)?;
     let shared_info = HvFrame::alloc(&xen.m, xen.frames, n.id)
         .ok_or_else(|| refuse!(xen, Errno::ENOMEM, "no frame is free for shared_info"))?;
     let dom = Domain::new(n, shared_info, DomainPolicy::new(policy))?;
@@ -55,8 +42,6 @@ pub fn create_vcpu<M: Machine>(
     if dom.vcpu(id).is_some() {
         return Err(Errno::EEXIST);
     }
-    room_for::<Vcpu, M>(xen)?;
-    room_for::<VcpuPrivate, M>(xen)?;
     let v = Vcpu::new(dom, id)?;
     // Where it starts; the scheduler moves it.
     v.set_processor(CpuId(id.0 % xen.host.nr_cpus.max(1)));

@@ -6,6 +6,8 @@
 pub mod create;
 pub mod destroy;
 #[cfg(test)]
+mod shortage_tests;
+#[cfg(test)]
 mod tests;
 
 pub use create::{create_domain, create_vcpu, create_vcpus};

@@ -6,6 +6,7 @@ use super::assign::{assign_block, make_clean, take_uncounted};
 use super::reservation::INVALID_M2P;
 use super::{MAX_EXTENTS, REGION_ORDER, frame_limit, max_order};
 use crate::domain::Domain;
+use crate::fallible::room;
 use crate::frame::FrameRef;
 use crate::guest;
 use crate::ids::Mfn;
@@ -115,12 +116,9 @@ fn chunk<M: Machine>(
     let pages = 1usize << chunk_order;
     let fault = |_| Errno::EFAULT;
     // Decode: which frames go, and which guest frame numbers the new ones get.
-    let (mut given, mut gpfns, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
     let outs = 1u64 << (chunk_order - o.extent_order);
     let first_out = (first << i.extent_order) >> o.extent_order;
-    given.try_reserve_exact(pages).map_err(|_| Errno::ENOMEM)?;
-    gpfns.try_reserve_exact(outs as usize).map_err(|_| Errno::ENOMEM)?;
-    blocks.try_reserve_exact(outs as usize).map_err(|_| Errno::ENOMEM)?;
+    let (mut given, mut gpfns, blocks) = (room(pages)?, room(outs as usize)?, room(outs as usize)?);
     for k in 0..1u64 << (chunk_order - i.extent_order) {
         let mfn: u64 = guest::read_at(&xen.m, i.extent_start.addr(), first + k).map_err(fault)?;
         given.extend((0..1u64 << i.extent_order).map(|j| Mfn(mfn.wrapping_add(j))));
@@ -140,8 +138,7 @@ fn chunk<M: Machine>(
             return Ok(false);
         }
     }
-    let mut old: Vec<FrameRef> = Vec::new();
-    old.try_reserve_exact(pages).map_err(|_| Errno::ENOMEM)?;
+    let mut old: Vec<FrameRef> = room(pages)?;
 
     // Commit, under the lock that keeps the domain's account and its life still.
     let mut holdings = dom.memory.holdings.lock();

@@ -1,5 +1,6 @@
 //! What CPUID is to answer: leaves, made from the processor's own and cut down to what a guest may have.
 
+use crate::fallible::room;
 use abi::cpu_policy::{CpuidLeaf, MsrEntry, XEN_CPUID_NO_SUBLEAF};
 use alloc::vec::Vec;
 
@@ -329,8 +330,7 @@ impl CpuPolicy {
     /// The policy as tools exchange it: every leaf up to the limits, empty ones too. libxc writes its changed
     /// copy into a buffer of just as many entries, so none may be left out.
     pub fn leaves(&self) -> Result<Vec<CpuidLeaf>, abi::Errno> {
-        let mut out = Vec::new();
-        out.try_reserve_exact(MAX_LEAVES as usize).map_err(|_| abi::Errno::ENOMEM)?;
+        let mut out = room(MAX_LEAVES as usize)?;
         #[expect(clippy::disallowed_methods, reason = "reserved above")]
         let mut push = |leaf: u32, subleaf: u32, [a, b, c, d]: Leaf| {
             out.push(CpuidLeaf { leaf, subleaf, a, b, c, d });

@@ -16,7 +16,7 @@
 use super::cap::Cap;
 use super::runstate::{Runstate, State};
 use crate::cpumask::CpuMask;
-use crate::fallible::{TryVec, filled};
+use crate::fallible::{TryVec, filled, reserve};
 use crate::ids::CpuId;
 use abi::Errno;
 use alloc::vec::Vec;
@@ -150,7 +150,8 @@ impl<T> RunQueue<T> {
             Some(s) => s,
             None => {
                 let n = self.slots.len() + 1;
-                self.queue.try_reserve(n - self.queue.len()).map_err(|_| Errno::ENOMEM)?;
+                let more = n - self.queue.len();
+                reserve(&mut self.queue, more)?;
                 self.slots.try_push(None)?;
                 n - 1
             }

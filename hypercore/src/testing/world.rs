@@ -149,7 +149,7 @@ impl Guest {
     pub fn call<R>(&self, v: u32, f: impl FnOnce(&mut Cx<'_, HostMachine>) -> R) -> R {
         let vcpu = self.dom.vcpu(VcpuId(v)).expect("a vCPU");
         set_cpu(vcpu.processor().0);
-        let mut vp = vcpu.check_out().or_else(VcpuPrivate::new).expect("private state");
+        let mut vp = vcpu.check_out().ok_or(()).or_else(|()| VcpuPrivate::new()).expect("private state");
         let mut regs = GuestRegs::default();
         let r = {
             let mut cx = Cx {

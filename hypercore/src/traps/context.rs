@@ -109,7 +109,7 @@ pub fn set<M: Machine>(
     if !addresses.into_iter().all(canonical) {
         return Err(Errno::EINVAL.into());
     }
-    let mut vp = VcpuPrivate::new().ok_or(Errno::ENOMEM)?;
+    let mut vp = VcpuPrivate::new()?;
     v.with_private(|old| keep(&mut vp, old, c.flags & VGCF_I387_VALID != 0)).ok_or(Errno::EBUSY)?;
     decode(&mut vp, c)?;
 

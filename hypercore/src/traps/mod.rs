@@ -10,8 +10,9 @@ pub mod inject;
 pub mod iret;
 pub mod nmi;
 
+use crate::fallible::One;
+use abi::Errno;
 use abi::arch_x86::FLAT_KERNEL_CS;
-use alloc::boxed::Box;
 
 /// One entry of the virtual trap table (public header arch-x86/xen.h, `trap_info`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub struct Callback {
 
 /// Trap-related private state of a vCPU.
 pub struct VcpuTraps {
-    pub table: Box<[TrapEntry; 256]>,
+    pub table: One<[TrapEntry; 256]>,
     pub event: Callback,
     pub failsafe: Callback,
     pub syscall: Callback,
@@ -50,12 +51,6 @@ pub struct VcpuTraps {
     pub kernel_sp: u64,
 }
 
-impl Default for VcpuTraps {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl VcpuTraps {
     /// Sets the handler of NMIs (`CALLBACKTYPE_nmi`, `nmi_op`), or none: the trap table's entry, which Linux sets
     /// with the others.
@@ -65,11 +60,11 @@ impl VcpuTraps {
             if address == 0 { TrapEntry::default() } else { entry };
     }
 
-    #[expect(clippy::disallowed_methods, reason = "creation asked for the room")]
-    pub fn new() -> Self {
+    /// None of it set. ENOMEM.
+    pub fn new() -> Result<Self, Errno> {
         let none = Callback::default();
-        Self {
-            table: Box::new([TrapEntry::default(); 256]),
+        Ok(Self {
+            table: One::new([TrapEntry::default(); 256])?,
             event: none,
             failsafe: none,
             syscall: none,
@@ -78,7 +73,7 @@ impl VcpuTraps {
             in_nmi: false,
             kernel_ss: 0,
             kernel_sp: 0,
-        }
+        })
     }
 }
 

@@ -28,12 +28,12 @@ pub mod switch;
 pub mod traps;
 pub mod va;
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::AtomicU32;
 
 use hypercore::domain::Domain;
+use hypercore::fallible::One;
 use hypercore::ids::Mfn;
 use hypercore::sched::CpuSched;
 use hypercore::vcpu::{Vcpu, VcpuPrivate};
@@ -56,7 +56,7 @@ pub fn xen() -> &'static Xen<Bare> {
 pub struct Current {
     pub vcpu: Arc<Vcpu>,
     pub dom: Arc<Domain>,
-    pub vp: Box<VcpuPrivate>,
+    pub vp: One<VcpuPrivate>,
 }
 
 /// What this CPU has loaded for guests.
