@@ -128,9 +128,11 @@ pub(super) fn create<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         max_maptrack_frames,
         grant_version_max: c.grant_opts & XEN_DOMCTL_GRANT_VERSION_MASK,
     };
-    let dom = lifecycle::create_domain(xen, &n, xen.host.policies.pv_default.clone())?;
+    // First the tool is told the number: a domain that nobody knows of would stay.
+    call.put_domain(xen, id)?;
+    let dom = lifecycle::create_domain(xen, &n, xen.host.policies.pv_default.clone())
+        .inspect_err(|_| call.put_back(xen))?;
     *dom.arch_config.lock() = c.arch;
-    call.put_domain(&xen.m, id)?;
     DONE
 }
 

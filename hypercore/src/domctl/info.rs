@@ -65,7 +65,7 @@ pub(super) fn getdomaininfo<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpRe
     };
     let dom = found.ok_or_else(|| end_of_list(cx.xen, Errno::ESRCH))?;
     call.put(&cx.xen.m, &describe(cx.xen, &dom))?;
-    call.put_domain(&cx.xen.m, dom.id)?;
+    call.put_domain(cx.xen, dom.id)?;
     DONE
 }
 

@@ -97,9 +97,16 @@ impl Call {
     }
 
     /// Writes the header back with another domain.
-    fn put_domain<M: Machine>(&self, m: &M, id: DomId) -> Result<(), Errno> {
+    fn put_domain<M: Machine>(&self, xen: &Xen<M>, id: DomId) -> Result<(), Errno> {
         let header = DomctlHeader { domain: id.0, ..self.header };
-        guest::write(m, self.at, &header).map_err(|_| Errno::EFAULT)
+        let at = self.at;
+        let fault = |_| refuse!(xen, Errno::EFAULT, "the domain's number cannot be written to {:x}", at);
+        guest::write(&xen.m, at, &header).map_err(fault)
+    }
+
+    /// Undoes [`Self::put_domain`], as far as the tool still lets it.
+    fn put_back<M: Machine>(&self, xen: &Xen<M>) {
+        let _ = guest::write(&xen.m, self.at, &self.header);
     }
 }
 

@@ -4,11 +4,12 @@ use super::*;
 use crate::cpumask::CpuMask;
 use crate::ids::{CpuId, Mfn, VcpuId};
 use crate::memory::assign_pages;
+use crate::testing::kernel::{RO, RW};
 use crate::testing::tool::errno;
 use crate::testing::{Guest, Scratch, World};
 use crate::xen::Stop;
 use abi::GuestHandle;
-use abi::xen::{VMASST_TYPE_M2P_STRICT, XenctlBitmap};
+use abi::xen::{MMUEXT_INVLPG_LOCAL, VMASST_TYPE_M2P_STRICT, XenctlBitmap};
 use std::vec::Vec;
 
 struct Bed {
@@ -197,6 +198,38 @@ fn what_cannot_be_is_not_created() {
     assert_eq!(errno(b.call(XEN_DOMCTL_CREATEDOMAIN, 3, &CREATE)), Errno::EINVAL);
     assert_eq!(b.call(XEN_DOMCTL_DESTROYDOMAIN, 3, &0u64), Ok(0));
     assert_eq!(b.free(), before);
+}
+
+#[test]
+fn a_tool_that_cannot_be_told_the_number_gets_no_domain() {
+    let w = World::new(512, 1);
+    let dom0 = w.domain(0, 1).boot(8);
+    let (at, page) = (dom0.va(3), dom0.pages[3].0 << 12);
+    let header = DomctlHeader {
+        cmd: XEN_DOMCTL_CREATEDOMAIN,
+        interface_version: XEN_DOMCTL_INTERFACE_VERSION,
+        domain: 0,
+        _pad: [0; 3],
+    };
+    assert!(dom0.write(0, at, header.as_bytes()));
+    assert!(dom0.write(0, at + DOMCTL_PAYLOAD_OFFSET as u64, CREATE.as_bytes()));
+    let counts = || (w.xen.frames.alloc.free_pages(), w.xen.domains.all().count());
+    let (before, create) = (counts(), || dom0.hypercall(0, HYPERVISOR_DOMCTL, [at, 0, 0, 0, 0, 0]));
+    let protect = |flags| {
+        let done = dom0.set_pte(0, dom0.pte(3), page | flags);
+        assert_eq!(done.and(dom0.mmuext(0, MMUEXT_INVLPG_LOCAL, at, 0, 0x7ff0)), Ok(0));
+    };
+    protect(RO);
+    assert_eq!((create(), counts()), (Err(Errno::EFAULT), before));
+    protect(RW);
+    // Nor does the tool see a number that is no domain's.
+    crate::testing::shortage::after(0);
+    assert_eq!((create(), counts()), (Err(Errno::ENOMEM), before));
+    assert!(!crate::testing::shortage::end());
+    let told = || DomId(dom0.read(0, at + 8).unwrap() as u16);
+    assert_eq!(told(), DomId(0));
+    assert_eq!(create(), Ok(0));
+    assert!(told() != DomId(0) && w.xen.domains.get(told()).is_some());
 }
 
 #[test]
