@@ -28,7 +28,7 @@ pub enum Source {
 
 impl Source {
     /// `None` when there are no more bytes.
-    fn next(&mut self) -> Option<u64> {
+    pub(super) fn next(&mut self) -> Option<u64> {
         match self {
             Source::Seed(s) => {
                 *s ^= *s >> 12;

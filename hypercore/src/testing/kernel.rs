@@ -45,9 +45,15 @@ impl Guest {
 
     /// Builds tables with `pages` data pages, pins them, and starts every vCPU on them.
     pub fn boot(&self, pages: usize) -> Kernel {
-        assert!(pages + 4 <= 512);
-        let tables: [Mfn; 4] = core::array::from_fn(|_| self.frame());
-        let pages: Vec<Mfn> = (0..pages).map(|_| self.frame()).collect();
+        let frames: Vec<Mfn> = (0..pages + 4).map(|_| self.frame()).collect();
+        self.boot_on(&frames)
+    }
+
+    /// The same on frames it has, all zeroes: four for the tables, the others for data.
+    pub fn boot_on(&self, frames: &[Mfn]) -> Kernel {
+        assert!((4..=512).contains(&frames.len()));
+        let tables: [Mfn; 4] = core::array::from_fn(|i| frames[i]);
+        let pages = frames[4..].to_vec();
         let rw = pages.iter().map(|p| p.0 << 12 | RW);
         let ro = tables.iter().map(|p| p.0 << 12 | RO);
         let words: Vec<(usize, u64)> = rw.chain(ro).enumerate().collect();

@@ -13,6 +13,7 @@ pub mod devices;
 pub mod fuzz;
 pub mod kernel;
 pub mod machine;
+pub mod neighbours;
 pub mod scratch;
 pub mod shortage;
 pub mod tool;
