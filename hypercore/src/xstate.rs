@@ -138,12 +138,12 @@ mod tests {
     }
 
     #[test]
-    fn a_legacy_image_resets_the_rest() {
-        let mut area = FpuArea([0xff; 2752]);
+    fn a_legacy_image_leaves_the_rest() {
+        let mut area = FpuArea([0x44; 2752]);
         let mut fx = [0x11; 512];
         fx[MXCSR..MXCSR + 4].copy_from_slice(&[0x80, 0x1f, 0xff, 0xff]);
         area.set_legacy(&fx);
-        assert_eq!((mxcsr(&area.0), components(&area.0)), (0x1f80, 3));
-        assert_eq!(area.0[40], 0x11);
+        assert_eq!((mxcsr(&area.0), components(&area.0)), (0x1f80, 0x4444_4444_4444_4447));
+        assert_eq!((area.0[40], area.0[HEADER_END]), (0x11, 0x44));
     }
 }
