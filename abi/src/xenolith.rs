@@ -12,6 +12,9 @@ pub const HYPERVISOR_XENOLITH_OP: u32 = 96;
 /// nothing comes between the two.
 pub const XENOLITH_WHY: u32 = 0;
 
+/// [`XenolithWhy::command`] of a list of operations that was refused as a whole.
+pub const XENOLITH_WHY_NO_OPERATION: u32 = u32::MAX;
+
 /// [`XenolithWhy::vcpu`]: the vCPU that asks.
 pub const XENOLITH_WHY_THIS_VCPU: u32 = u32::MAX;
 /// Links of a chain of reasons.
@@ -37,7 +40,8 @@ abi_struct! {
         pub index: u32,
         /// Out: how many refusals the vCPU had with this one.
         pub number: u64,
-        /// Out: the hypercall, and its command or operation (0 where it has none).
+        /// Out: the hypercall, and its command or operation (0 where it has none,
+        /// [`XENOLITH_WHY_NO_OPERATION`] where none was looked at).
         pub hypercall: u32,
         pub command: u32,
         /// Out: what it answered: a negative errno, for `grant_table_op` also a `GNTST_*`.

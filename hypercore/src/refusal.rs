@@ -398,7 +398,7 @@ impl fmt::Display for Refusal {
         let call = of_call().find(|r| r.op.is_none()).map_or("hypercall", |r| r.name);
         match of_call().find(|r| r.op == Some(self.command)) {
             Some(r) => write!(f, "{}", r.name)?,
-            None if self.command == 0 => write!(f, "{call}")?,
+            None if matches!(self.command, 0 | XENOLITH_WHY_NO_OPERATION) => write!(f, "{call}")?,
             None => write!(f, "{call} {}", self.command)?,
         }
         match self.answer.name() {

@@ -299,6 +299,11 @@ fn page_tables_say_which_entry_and_what_is_wrong_with_its_frame() {
         "{}",
         text(&w)
     );
+    // No operation was looked at.
+    assert_eq!(domu.mmuext(0, MMUEXT_PIN_L1_TABLE, page, 0, 4242), Err(Errno::ESRCH));
+    let w = why(&domu);
+    assert_eq!((w.hypercall, w.command), (HYPERVISOR_MMUEXT_OP, XENOLITH_WHY_NO_OPERATION));
+    assert_eq!(text(&w), "mmuext_op: ESRCH: there is no domain 4242");
     // What went before does not stand there.
     domu.mmuext(0, MMUEXT_UNPIN_TABLE, page, 0, 0x7ff0).unwrap_err();
     assert_eq!(

@@ -14,6 +14,7 @@ use crate::within;
 use crate::xen::{Cx, HcResult};
 use abi::Errno;
 use abi::xen::*;
+use abi::xenolith::XENOLITH_WHY_NO_OPERATION;
 use x86::pte::canonical;
 
 /// A batch of operations. Commits a prefix and stores its length at `pdone`.
@@ -38,14 +39,14 @@ pub fn mmuext_op<M: Machine>(
         }
         let none =
             || refuse!(cx.xen, Errno::EPERM, "nobody may change the tables of {:x}", foreigndom as u16);
-        return if count > 0 { Err(refusal::of(cx.xen, 0, none()).into()) } else { Ok(0) };
+        return if count > 0 { Err(whole(cx, none()).into()) } else { Ok(0) };
     }
     if foreigndom as u16 == cx.dom.id.0 {
         // The caller is DOMID_SELF here, never its number.
         let e = refuse!(cx.xen, Errno::ESRCH, "the caller is DOMID_SELF here, not domain {}", foreigndom);
-        return Err(refusal::of(cx.xen, 0, e).into());
+        return Err(whole(cx, e).into());
     }
-    let whose = Whose::decode(cx, foreigndom as u16).map_err(|e| refusal::of(cx.xen, 0, e))?;
+    let whose = Whose::decode(cx, foreigndom as u16).map_err(|e| whole(cx, e))?;
     let mut done = 0;
     let mut result = whose.mm.finish_deferred(cx.xen, whose.id);
     while result.is_ok() && done < count {
@@ -73,10 +74,15 @@ pub fn mmuext_op<M: Machine>(
     }
 }
 
-/// A fault of the batch itself, not of one of its operations.
+/// An error of the batch itself, not of one of its operations.
+#[cold]
+fn whole<M: Machine>(cx: &Cx<'_, M>, error: Errno) -> Errno {
+    refusal::of(cx.xen, XENOLITH_WHY_NO_OPERATION, error)
+}
+
 #[cold]
 fn begun<M: Machine>(cx: &Cx<'_, M>, at: GuestFault) -> Errno {
-    refusal::of(cx.xen, 0, fault(cx.xen, at))
+    whole(cx, fault(cx.xen, at))
 }
 
 fn one<M: Machine>(cx: &mut Cx<'_, M>, whose: &Domain, op: &MmuextOp) -> R<()> {
