@@ -166,7 +166,18 @@ pub fn c_str(bytes: &[u8]) -> &str {
 
 /// The value of `group=` on the command line.
 pub fn selected_groups() -> Option<&'static str> {
-    c_str(&start_info().cmd_line).split_whitespace().find_map(|word| word.strip_prefix("group="))
+    option("group")
+}
+
+/// The value of `name=` on the command line.
+fn option(name: &str) -> Option<&'static str> {
+    let mut words = c_str(&start_info().cmd_line).split_whitespace();
+    words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The same, as a decimal number.
+pub fn number(name: &str) -> Option<u64> {
+    option(name)?.parse().ok()
 }
 
 /// End of the image, a symbol of the linker's script.

@@ -3,6 +3,7 @@
 //! A stage answers how many tests passed, or why it failed; the others run all the same. The last line is
 //! plain: `N passed, M failed`.
 
+mod anything;
 mod boots;
 mod crash;
 mod dmesg;
@@ -143,6 +144,7 @@ fn stages(args: &Args) -> Vec<Stage> {
         Extent::Soak => {
             let mut stages = soak::stages(hypervisor);
             stages.push(save::stage(hypervisor, 50));
+            stages.push(anything::stage(hypervisor));
             stages.push(miri::stage(None));
             stages
         }

@@ -15,17 +15,7 @@ use crate::setup::Env;
 
 pub fn stage(hypervisor: Hypervisor) -> Stage {
     Stage::new("xl: RDTSC native and emulated", move |env| {
-        let image = guests::image(env)?;
-        let (qemu, mut machine) = demo::dom0_machine(env, &tools::machine(hypervisor))?;
-        machine.disks.push(as_disk(env, &image)?);
-        let mut dom0 = Session::start(machine.command(&qemu)?, &env.log("tsc")?)?;
-        dom0.login("dom0", PASSWORD, BOOT)?;
-        let size = fs::metadata(&image)?.len();
-        dom0.must("dmesg -n 1", STEP)?;
-        dom0.must(
-            &format!("d=$(ls /dev/sd? | grep -v $(blkid -L {DOM0_LABEL})); head -c {size} $d >/run/tiny"),
-            STEP,
-        )?;
+        let mut dom0 = dom0_with_tiny_guest(env, &tools::machine(hypervisor), "tsc")?;
         // By default as native, for the counters of the emulated machine agree.
         let native = ["emulated=0 mode=0", "emulated=0 mode=2"];
         for (mode, wanted) in ["default", "native"].into_iter().zip(native) {
@@ -40,6 +30,20 @@ pub fn stage(hypervisor: Hypervisor) -> Stage {
         debian(&mut dom0)?;
         Ok(Outcome::Passed(4))
     })
+}
+
+/// Boots dom0, with the tiny guest as `/run/tiny` there.
+pub fn dom0_with_tiny_guest(env: &Env, args: &demo::Args, log: &str) -> Result<Session> {
+    let image = guests::image(env)?;
+    let (qemu, mut machine) = demo::dom0_machine(env, args)?;
+    machine.disks.push(as_disk(env, &image)?);
+    let mut dom0 = Session::start(machine.command(&qemu)?, &env.log(log)?)?;
+    dom0.login("dom0", PASSWORD, BOOT)?;
+    let size = fs::metadata(&image)?.len();
+    dom0.must("dmesg -n 1", STEP)?;
+    let disk = format!("$(ls /dev/sd? | grep -v $(blkid -L {DOM0_LABEL}))");
+    dom0.must(&format!("head -c {size} {disk} >/run/tiny"), STEP)?;
+    Ok(dom0)
 }
 
 /// A file as a disk: whole sectors.
