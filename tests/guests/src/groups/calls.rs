@@ -9,7 +9,7 @@ use abi::version::*;
 use abi::xen::*;
 
 use crate::hypercall::{addr, call, op, raw};
-use crate::mm::Page;
+use crate::mm::{DATA, Page, READ};
 use crate::print::ok;
 use crate::say;
 
@@ -151,6 +151,41 @@ fn domctl() {
     }
     let (answer, arg) = run_domctl(XEN_DOMCTL_GET_ADDRESS_SIZE, V, 0);
     say!("calls.address-size", "{answer} {}", arg.payload[0] as u32);
+    create_unwritable();
+}
+
+/// A new domain's number cannot be written back: is the domain there all the same?
+fn create_unwritable() {
+    let page = Page::new();
+    let header = DomctlHeader {
+        cmd: XEN_DOMCTL_CREATEDOMAIN,
+        interface_version: XEN_DOMCTL_INTERFACE_VERSION,
+        domain: 0,
+        _pad: [0; 3],
+    };
+    let create = DomctlCreatedomain {
+        max_vcpus: 1,
+        max_evtchn_port: 127,
+        max_grant_frames: 4,
+        max_maptrack_frames: 4,
+        grant_opts: 1,
+        ..Default::default()
+    };
+    let at = page.va();
+    // SAFETY: the page is this check's, and both fit.
+    unsafe {
+        (at as *mut DomctlHeader).write_volatile(header);
+        ((at + DOMCTL_PAYLOAD_OFFSET as u64) as *mut DomctlCreatedomain).write_volatile(create);
+    }
+    page.map(READ);
+    let answer = call(HYPERVISOR_DOMCTL, [at, 0, 0, 0]);
+    page.map(DATA);
+    // Of the first domain from this number on.
+    let (found, info) = run_domctl(XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_INTERFACE_VERSION, 1);
+    say!("calls.create-unwritable", "{answer} left={}", found == 0);
+    if found == 0 {
+        run_domctl(XEN_DOMCTL_DESTROYDOMAIN, XEN_DOMCTL_INTERFACE_VERSION, info.header.domain);
+    }
 }
 
 #[repr(C)]
