@@ -23,6 +23,8 @@ pub struct HostInfo {
     pub e820: Vec<(u64, u64, u32)>,
     /// Shift, lock and control keys as the BIOS had them at the start (its data area, 40:17); `None`: no BIOS.
     pub kbd_shift_flags: Option<u8>,
+    /// MCG_CAP of the boot processor (Intel SDM vol. 3, 16.3.1.1); 0: no machine-check banks.
+    pub mcg_cap: u64,
     /// Windows of PCI configuration space that the firmware lists.
     pub mcfg: Vec<crate::boot::acpi::Mcfg>,
     /// The linker's identification of the image (the note `NT_GNU_BUILD_ID`); empty: none.

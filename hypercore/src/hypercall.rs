@@ -88,6 +88,7 @@ fn serve<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
         HYPERVISOR_HVM_OP => calls::small::hvm_op(cx, a0 as u32, a1),
         HYPERVISOR_SYSCTL => crate::sysctl::sysctl(cx, a0),
         HYPERVISOR_DOMCTL => crate::domctl::domctl(cx, a0),
+        HYPERVISOR_MCA => crate::mca::mca(cx, a0),
         HYPERVISOR_XENPMU_OP => calls::small::xenpmu_op(cx),
         _ => Err(Errno::ENOSYS.into()),
     }

@@ -15,6 +15,7 @@ use abi::sysctl::*;
 use abi::vcpu::*;
 use abi::version::*;
 use abi::xen::*;
+use abi::xen_mca::*;
 use abi::xenolith::{HYPERVISOR_XENOLITH_OP, XENOLITH_WHY};
 use core::fmt;
 
@@ -395,7 +396,13 @@ pub const HYPERCALLS: &[Row] = &[
     call(HYPERVISOR_XENPMU_OP, "xenpmu_op", absent(Errno::EOPNOTSUPP), "counters are not virtualised"),
     call(HYPERVISOR_DM_OP, "dm_op", absent(Errno::ENOSYS), "PV only"),
     call(HYPERVISOR_HYPFS_OP, "hypfs_op", absent(Errno::ENOSYS), "built without"),
-    call(HYPERVISOR_MCA, "mca", absent(Errno::ENOSYS), "machine checks are not handed to dom0"),
+    call(HYPERVISOR_MCA, "mca", SERVED, "errors come from hardware alone: no register is injected"),
+    op(HYPERVISOR_MCA, XEN_MC_FETCH, "XEN_MC_fetch", SERVED),
+    op(HYPERVISOR_MCA, XEN_MC_NOTIFYDOMAIN, "XEN_MC_notifydomain", absent(Errno::EINVAL)),
+    op(HYPERVISOR_MCA, XEN_MC_PHYSCPUINFO, "XEN_MC_physcpuinfo", SERVED),
+    op(HYPERVISOR_MCA, XEN_MC_MSRINJECT, "XEN_MC_msrinject", SERVED),
+    op(HYPERVISOR_MCA, XEN_MC_MCEINJECT, "XEN_MC_mceinject", absent(Errno::EOPNOTSUPP)),
+    op(HYPERVISOR_MCA, XEN_MC_INJECT_V2, "XEN_MC_inject_v2", absent(Errno::EINVAL)),
     call(HYPERVISOR_XENOLITH_OP, "xenolith_op", SERVED, "not of Xen's interface: see `abi/src/xenolith.rs`"),
     op(HYPERVISOR_XENOLITH_OP, XENOLITH_WHY, "XENOLITH_why", SERVED),
 ];

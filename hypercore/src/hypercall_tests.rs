@@ -94,6 +94,7 @@ fn absent_commands_of_the_tools_calls_answer_as_the_table_says() {
             HYPERVISOR_DOMCTL => abi::domctl::XEN_DOMCTL_INTERFACE_VERSION,
             HYPERVISOR_SYSCTL => abi::sysctl::XEN_SYSCTL_INTERFACE_VERSION,
             HYPERVISOR_PLATFORM_OP => abi::platform::XENPF_INTERFACE_VERSION,
+            HYPERVISOR_MCA => abi::xen_mca::XEN_MCA_INTERFACE_VERSION,
             _ => continue,
         };
         s.set(at, &[0u64; 32]);

@@ -32,6 +32,7 @@ pub mod io;
 pub mod lifecycle;
 pub mod log;
 pub mod machine;
+pub mod mca;
 pub mod memory;
 pub mod mm;
 pub mod nospec;

@@ -207,6 +207,11 @@ pub trait Platform {
     fn acpi_id(&self, _cpu: CpuId) -> Option<u32> {
         None
     }
+    /// A machine-check register (IA32_MCG_* and IA32_MCi_*) of this CPU; 0 where there is none.
+    fn mca_read(&self, _msr: u32) -> u64 {
+        0
+    }
+    fn mca_write(&self, _msr: u32, _value: u64) {}
     /// First frame of the n-th 2 MiB of the machine-to-physical table, where there is one.
     fn m2p_piece(&self, _n: u64) -> Option<Mfn> {
         None

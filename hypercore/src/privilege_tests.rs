@@ -52,6 +52,10 @@ fn arguments(r: &Row, dom: u16, s: &mut Scratch) -> [u64; 6] {
             s.set(at, &[op, abi::platform::XENPF_INTERFACE_VERSION]);
             [at, 0, 0, 0, 0, 0]
         }
+        HYPERVISOR_MCA => {
+            s.set(at, &[op, abi::xen_mca::XEN_MCA_INTERFACE_VERSION]);
+            [at, 0, 0, 0, 0, 0]
+        }
         // One update of entry 0 of frame 0.
         HYPERVISOR_MMU_UPDATE => [at, 1, 0, dom.into(), 0, 0],
         HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN => [at, 0, 0, dom.into(), 0, 0],

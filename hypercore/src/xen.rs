@@ -27,6 +27,8 @@ pub struct Xen<M: Machine> {
     pub read_only: ReadOnly,
     pub host: HostInfo,
     pub refusals: Refusals,
+    /// Errors that wait for dom0.
+    pub mca: crate::mca::telemetry::Telemetry,
 }
 
 /// What a hypercall (or trap) handler gets: the hypervisor, the running vCPU, its checked-out private state

@@ -16,6 +16,7 @@ mod guest;
 mod hooks;
 mod irq;
 mod layout;
+mod mca;
 mod mm;
 mod panic;
 mod percpu;

@@ -7,6 +7,8 @@ use core::fmt::Arguments;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use hypercore::mca::bank::Logout;
+
 use crate::boot::entry::boot_stack;
 use crate::boot::options;
 use crate::console;
@@ -47,6 +49,23 @@ pub fn on_exception(frame: &Frame, cr2: u64) -> ! {
     )
 }
 
+/// A machine check, with what was read out, after which nothing can be relied on. It may have come to all CPUs at once:
+/// one of them ends the run.
+pub fn on_machine_check(frame: &Frame, l: &Logout, why: &str) -> ! {
+    if !begin_end() {
+        stop_here(frame);
+    }
+    let line = |text: Arguments| console::emergency(format_args!("(XEN) {text}\n"));
+    line(format_args!("machine check: MCG_STATUS {:016x}", l.gstatus));
+    for b in &l.banks {
+        line(format_args!(
+            "machine check: bank {}: status {:016x}, address {:016x}, misc {:016x}",
+            b.number, b.status, b.addr, b.misc
+        ));
+    }
+    finish(format_args!("FATAL MACHINE CHECK: {why}"), Some((frame, instr::read_cr2())), frame.rip, frame.rbp)
+}
+
 /// The watchdog found this CPU stuck where `frame` says.
 pub fn on_stuck(frame: &Frame) -> ! {
     die(
@@ -78,6 +97,11 @@ fn die(what: Arguments, frame: Option<(&Frame, u64)>, rip: u64, rbp: u64) -> ! {
         console::emergency(format_args!("\n(XEN) ... and again: {what}\n"));
         power::reboot_now();
     }
+    finish(what, frame, rip, rbp)
+}
+
+/// What [`begin_end`] began.
+fn finish(what: Arguments, frame: Option<(&Frame, u64)>, rip: u64, rbp: u64) -> ! {
     apic::send_nmi_to_others();
     console::emergency(format_args!("\n"));
     let line = |text: Arguments| console::emergency(format_args!("(XEN) {text}\n"));

@@ -79,6 +79,7 @@ fn enter() -> ! {
     guest::entry::init_cpu();
     // No guest has run here: these are the hypervisor's own tables, loaded anew so that the clock of flushes knows.
     guest::flush::load_root(Mfn(mm::paging::template() >> 12));
+    crate::mca::start();
     guest::entry::run()
 }
 
@@ -123,6 +124,7 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
         irqs: Default::default(),
         read_only: Default::default(),
         refusals: hypercore::refusal::Refusals::new(cpus as usize),
+        mca: Default::default(),
         host: HostInfo {
             online: CpuMask::first(cpus as usize),
             nr_cpus: cpus,
@@ -134,6 +136,7 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
             total_pages: mm::ram().total() / PAGE,
             e820: info.memory.iter().map(|r| (r.start, r.end - r.start, r.kind)).collect(),
             kbd_shift_flags: boot::kbd_shift_flags(),
+            mcg_cap: crate::mca::capabilities(),
             mcfg: boot::acpi().map(|t| t.mcfg.to_vec()).unwrap_or_default(),
             build_id: crate::symbols::build_id(),
             cmdline: String::from(info.command_line.as_str()),

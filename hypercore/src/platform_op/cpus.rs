@@ -1,12 +1,10 @@
 //! Processors: what there is, and bringing them up or down.
 
 use super::{Call, OpResult};
-use crate::host::HostInfo;
 use crate::ids::CpuId;
 use crate::machine::Machine;
 use crate::xen::Cx;
 use abi::Errno;
-use abi::cpu_policy::XEN_CPUID_NO_SUBLEAF;
 use abi::platform::*;
 
 /// Numbers of processors that firmware gives are below this, as are those of proximity domains.
@@ -28,28 +26,6 @@ pub(super) fn info<M: Machine>(cx: &Cx<'_, M>, call: &Call) -> OpResult {
     call.put(&cx.xen.m, &info)
 }
 
-/// Family, model and stepping of a processor whose CPUID leaf 1 answers `eax` (Intel SDM vol. 2, CPUID).
-pub(crate) fn signature(eax: u32) -> (u32, u32, u32) {
-    let (mut family, mut model) = (eax >> 8 & 0xf, eax >> 4 & 0xf);
-    if family >= 6 {
-        model |= (eax >> 16 & 0xf) << 4;
-    }
-    if family == 0xf {
-        family += eax >> 20 & 0xff;
-    }
-    (family, model, eax & 0xf)
-}
-
-/// The vendor's twelve letters.
-pub(crate) fn vendor(host: &HostInfo) -> [u8; 12] {
-    let [_, b, c, d] = host.policies.raw.stored(0, XEN_CPUID_NO_SUBLEAF);
-    let mut text = [0; 12];
-    for (to, word) in text.chunks_exact_mut(4).zip([b, d, c]) {
-        to.copy_from_slice(&word.to_le_bytes());
-    }
-    text
-}
-
 /// Vendor, family, model and stepping; the same for every CPU there is.
 pub(super) fn version<M: Machine>(cx: &Cx<'_, M>, call: &Call) -> OpResult {
     let mut v: XenpfPcpuVersion = call.get();
@@ -58,9 +34,8 @@ pub(super) fn version<M: Machine>(cx: &Cx<'_, M>, call: &Call) -> OpResult {
     v.vendor_id = [0; 12];
     (v.family, v.model, v.stepping) = (0, 0, 0);
     if host.online.contains(CpuId(v.xen_cpuid)) {
-        v.vendor_id = vendor(host);
-        let [eax, ..] = host.policies.raw.stored(1, XEN_CPUID_NO_SUBLEAF);
-        (v.family, v.model, v.stepping) = signature(eax);
+        v.vendor_id = host.policies.raw.vendor_name();
+        (v.family, v.model, v.stepping) = host.policies.raw.signature();
     }
     call.put(&cx.xen.m, &v)
 }

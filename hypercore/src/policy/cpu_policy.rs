@@ -145,6 +145,28 @@ impl CpuPolicy {
         }
     }
 
+    /// The vendor's twelve letters.
+    pub fn vendor_name(&self) -> [u8; 12] {
+        let mut letters = [0; 12];
+        for (to, n) in letters.chunks_exact_mut(4).zip([B, D, C]) {
+            to.copy_from_slice(&self.basic[0][n].to_le_bytes());
+        }
+        letters
+    }
+
+    /// Family, model and stepping (Intel SDM vol. 2, CPUID leaf 1).
+    pub fn signature(&self) -> (u32, u32, u32) {
+        let a = self.basic[1][A];
+        let (mut family, mut model) = (a >> 8 & 0xf, a >> 4 & 0xf);
+        if family >= 6 {
+            model |= (a >> 16 & 0xf) << 4;
+        }
+        if family == 0xf {
+            family += a >> 20 & 0xff;
+        }
+        (family, model, a & 0xf)
+    }
+
     /// Highest basic, sub- (of leaf 7) and extended leaf.
     pub(super) fn limits(&self) -> (u32, u32, u32) {
         (self.basic[0][A], self.feat[0][A], self.extd[0][A])

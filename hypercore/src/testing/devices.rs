@@ -32,6 +32,8 @@ pub struct HostDevices {
     pub typed: Mutex<Vec<u8>>,
     pub shutdowns: Mutex<Vec<HostShutdown>>,
     pub reloads: Mutex<Vec<Reload>>,
+    /// Machine-check registers, the same on every CPU.
+    pub msrs: Mutex<BTreeMap<u32, u64>>,
 }
 
 impl Devices for HostMachine {
@@ -136,6 +138,12 @@ impl Platform for HostMachine {
             abi::arch_x86::SEGBASE_GS_KERNEL => vp.gs_base_kernel = value,
             _ => vp.gs = value as u16,
         }
+    }
+    fn mca_read(&self, msr: u32) -> u64 {
+        self.devices.msrs.lock().unwrap().get(&msr).copied().unwrap_or(0)
+    }
+    fn mca_write(&self, msr: u32, value: u64) {
+        self.devices.msrs.lock().unwrap().insert(msr, value);
     }
     fn reload(&self, _vp: &VcpuPrivate, what: Reload) {
         self.devices.reloads.lock().unwrap().push(what);

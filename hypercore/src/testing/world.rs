@@ -54,6 +54,7 @@ impl World {
             total_pages: frames - FIRST_RAM,
             e820: std::vec![(FIRST_RAM << 12, (frames - FIRST_RAM) << 12, 1)],
             kbd_shift_flags: Some(0x20),
+            mcg_cap: 0x100_010a,
             mcfg: std::vec![crate::boot::acpi::Mcfg {
                 base: 0xe000_0000,
                 segment: 0,
@@ -78,6 +79,7 @@ impl World {
             read_only: Default::default(),
             host,
             refusals: crate::refusal::Refusals::new(cpus as usize),
+            mca: Default::default(),
         }));
         Self { xen }
     }

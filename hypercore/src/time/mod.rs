@@ -189,6 +189,7 @@ pub fn expired<M: Machine>(xen: &'static Xen<M>, cpu: CpuId, now: u64) {
                     crate::sched::state::unblock(xen, &v);
                 }
             }
+            Timer::MachineCheck => crate::mca::poll(xen, cpu),
             Timer::Watchdog(d) => {
                 if let Some(d) = d.upgrade() {
                     crate::log!(xen.m, Warning, "Watchdog timer fired for domain {}", d.id.0);

@@ -17,6 +17,8 @@ pub enum Timer {
     Periodic(Weak<Vcpu>),
     Poll(Weak<Vcpu>),
     Watchdog(Weak<Domain>),
+    /// The CPU's machine-check banks are to be looked at.
+    MachineCheck,
 }
 
 /// Names a timer; at most one entry of a key stands in all queues together.
@@ -26,6 +28,10 @@ pub struct TimerKey(u64);
 impl TimerKey {
     pub fn vcpu(dom: DomId, v: VcpuId, kind: super::Kind) -> Self {
         Self(u64::from(dom.0) << 48 | u64::from(v.0) << 8 | kind as u64)
+    }
+
+    pub fn machine_check(cpu: CpuId) -> Self {
+        Self(u64::from(DomId::XEN.0) << 48 | u64::from(cpu.0))
     }
 
     pub fn watchdog(dom: DomId, index: usize) -> Self {
@@ -39,6 +45,7 @@ impl fmt::Display for Timer {
             Timer::SingleShot(v) => ("single-shot timer", v),
             Timer::Periodic(v) => ("periodic timer", v),
             Timer::Poll(v) => ("end of a poll", v),
+            Timer::MachineCheck => return f.write_str("look at machine-check banks"),
             Timer::Watchdog(d) => {
                 return match d.upgrade() {
                     Some(d) => write!(f, "watchdog of {}", d.id),

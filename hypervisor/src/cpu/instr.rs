@@ -5,6 +5,8 @@
 
 use core::arch::asm;
 
+use crate::asm_ex_table;
+
 macro_rules! port_io {
     ($read:ident, $write:ident, $type:ty, $reg:tt) => {
         /// Reads an I/O port.
@@ -60,6 +62,44 @@ pub unsafe fn wrmsr(msr: u32, value: u64) {
         asm!("wrmsr", in("ecx") msr, in("eax") value as u32, in("edx") (value >> 32) as u32,
             options(nostack, preserves_flags))
     }
+}
+
+/// Reads a model-specific register that has no side effect, if it exists.
+pub fn rdmsr_checked(msr: u32) -> Option<u64> {
+    let (low, high, failed): (u32, u32, u32);
+    // SAFETY: only reads; a fault goes on behind the instruction.
+    unsafe {
+        asm!(
+            "mov {failed:e}, 1",
+            "2: rdmsr",
+            "xor {failed:e}, {failed:e}",
+            "3:",
+            asm_ex_table!("2b", "3b"),
+            failed = out(reg) failed, in("ecx") msr, out("eax") low, out("edx") high, options(nostack)
+        )
+    }
+    (failed == 0).then(|| u64::from(low) | u64::from(high) << 32)
+}
+
+/// Writes a model-specific register, if it exists and takes the value; whether it did.
+///
+/// # Safety
+/// The change must keep the hypervisor's own state sound.
+pub unsafe fn wrmsr_checked(msr: u32, value: u64) -> bool {
+    let failed: u32;
+    // SAFETY: by this function's contract; a fault goes on behind the instruction.
+    unsafe {
+        asm!(
+            "mov {failed:e}, 1",
+            "2: wrmsr",
+            "xor {failed:e}, {failed:e}",
+            "3:",
+            asm_ex_table!("2b", "3b"),
+            failed = out(reg) failed, in("ecx") msr, in("eax") value as u32, in("edx") (value >> 32) as u32,
+            options(nostack)
+        )
+    }
+    failed == 0
 }
 
 macro_rules! control_register {

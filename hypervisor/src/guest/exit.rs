@@ -19,6 +19,8 @@ pub const TIMER: u32 = 1;
 pub const RING: u32 = 2;
 /// An NMI is to be reported ([`super::nmi::report`]).
 pub const NMI: u32 = 4;
+/// A machine check is to be told ([`crate::mca::report`]).
+pub const MACHINE_CHECK: u32 = 8;
 
 /// Has `what` done by this CPU on its way to a guest. NMI handlers may call it.
 #[inline]
@@ -98,6 +100,9 @@ fn work(regs: &mut GuestRegs) {
     let due = this().due.swap(0, Acquire);
     if due & RING != 0 {
         hypercore::event::send_global_virq(x, abi::xen::VIRQ_CON_RING);
+    }
+    if due & MACHINE_CHECK != 0 {
+        crate::mca::report();
     }
     if due & NMI != 0 {
         super::nmi::report();

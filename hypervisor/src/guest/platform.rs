@@ -89,6 +89,12 @@ impl Platform for Bare {
     fn acpi_id(&self, cpu: CpuId) -> Option<u32> {
         crate::percpu::identifiers(cpu.0).map(|i| i.1)
     }
+    fn mca_read(&self, msr: u32) -> u64 {
+        crate::mca::read(msr)
+    }
+    fn mca_write(&self, msr: u32, value: u64) {
+        crate::mca::write(msr, value);
+    }
     fn m2p_piece(&self, n: u64) -> Option<Mfn> {
         crate::mm::tables::m2p_chunks()
             .nth(usize::try_from(n).ok()?)

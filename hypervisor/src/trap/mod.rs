@@ -77,6 +77,11 @@ pub extern "C" fn trap_ist(frame: &mut Frame) {
         // A debug exception in the hypervisor is a guest's breakpoint on a stack or buffer of its own, put off by
         // MOV SS: nothing to do, and the guest gets no report from in here.
         1 => crate::cpu::instr::reset_dr6(),
+        18 => match panic::ending() {
+            None => crate::mca::arrived(frame),
+            Some(cpu) if cpu == crate::percpu::this().id => panic::on_exception(frame, read_cr2()),
+            Some(_) => panic::stop_here(frame),
+        },
         _ => panic::on_exception(frame, read_cr2()),
     }
 }

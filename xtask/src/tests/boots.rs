@@ -209,6 +209,11 @@ fn monitor_of(log: &Path) -> PathBuf {
     log.with_extension("monitor")
 }
 
+/// The monitor of the machine that [`Boot::start_shell`] started with the same `log`.
+pub fn monitor(env: &Env, log: &str) -> Result<UnixStream> {
+    UnixStream::connect(monitor_of(&env.log(log)?)).context("QEMU's monitor")
+}
+
 /// To the shell in the initramfs; the kernel must know where it runs; then power off.
 fn shell(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Outcome> {
     let mut dom0 = boot.start_shell(env, hypervisor, boot.options(), "", log)?;
@@ -218,7 +223,7 @@ fn shell(env: &Env, boot: &Boot, hypervisor: Hypervisor, log: &str) -> Result<Ou
     dom0.must("dmesg -n 1", STEP)?;
     identity(&mut dom0, boot)?;
     host_loopback(&mut dom0, "nc")?;
-    nmi(&mut dom0, &monitor_of(&env.log(log)?))?;
+    nmi(&mut dom0, monitor(env, log)?)?;
     dom0.send("poweroff -f\n")?;
     dom0.wait_exit(STEP)?;
     Ok(Outcome::Passed(1))
@@ -239,8 +244,7 @@ pub fn identity(dom0: &mut Session, boot: &Boot) -> Result<()> {
 }
 
 /// QEMU's NMI button: dom0's kernel hears of it, and goes on.
-fn nmi(dom0: &mut Session, monitor: &Path) -> Result<()> {
-    let mut monitor = UnixStream::connect(monitor).context("QEMU's monitor")?;
+fn nmi(dom0: &mut Session, mut monitor: UnixStream) -> Result<()> {
     monitor.write_all(b"nmi\n")?;
     dom0.wait("NMI received for unknown reason", STEP)?;
     dom0.must("true", STEP)?;

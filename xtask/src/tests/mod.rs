@@ -11,6 +11,7 @@ mod guests;
 mod host;
 mod licences;
 mod lints;
+mod mca;
 mod miri;
 mod pairs;
 mod root;
@@ -132,6 +133,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.extend(boots::full(hypervisor));
             stages.extend(crash::stages(hypervisor));
             stages.extend(dmesg::stages());
+            stages.extend(mca::stages(hypervisor));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
             stages.push(demo_check(hypervisor, "6.12", QemuVersion::V10, Some("Skylake-Client-v4")));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V7, None));

@@ -13,6 +13,7 @@ pub mod events;
 mod grants;
 mod grants2;
 mod hardware;
+mod mca;
 mod memory;
 mod pagetables;
 mod platform;
@@ -43,6 +44,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("timers", timers::run),
     ("memory", memory::run),
     ("xstate", xstate::run),
+    ("mca", mca::run),
     ("events", events::run),
     ("platform", platform::run),
 ];
