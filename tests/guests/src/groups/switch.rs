@@ -203,7 +203,13 @@ pub fn run() {
     };
     say!("switch.second", "changed=({changed}) switched-off={:#x}", OFF.load(Ordering::Relaxed));
     STOP.store(false, Ordering::Relaxed);
-    say!("switch.failsafe", "{:?}", smp::both(failsafe, || while !STOP.load(Ordering::Relaxed) {}));
+    say!(
+        "switch.failsafe",
+        "{:?}",
+        smp::both(failsafe, || while !STOP.load(Ordering::Relaxed) {
+            core::hint::spin_loop()
+        })
+    );
 }
 
 fn first() {
