@@ -82,6 +82,8 @@ pub struct NewDomain {
     pub privileged: bool,
     pub create_flags: u32,
     pub ssidref: u32,
+    /// Number of its CPU pool.
+    pub cpupool: u32,
     pub max_vcpus: u32,
     pub max_evtchn_port: u32,
     pub max_grant_frames: u32,

@@ -51,7 +51,7 @@ pub fn main(info: &'static BootInfo) -> ! {
         panic!("Could not give domain 0 its hardware: {e:?}");
     }
     if let Some(ns) = options.rate_limit_ns {
-        hypercore::sched::set_rate_limit(xen, ns);
+        hypercore::sched::set_every_rate_limit(xen, ns);
     }
     if options.dom0_vcpus_pin {
         pin(xen, &dom0);

@@ -128,6 +128,7 @@ fn create<M: Machine>(xen: &'static Xen<M>, spec: &Dom0<'_>) -> Result<Arc<Domai
         create_flags: 0,
         ssidref: 0,
         max_vcpus: spec.vcpus,
+        cpupool: 0,
         max_evtchn_port: u32::MAX,
         max_grant_frames: xen.host.grants.frames,
         max_maptrack_frames: xen.host.grants.maptrack_frames,

@@ -73,9 +73,6 @@ fn check<M: Machine>(xen: &Xen<M>, c: &DomctlCreatedomain) -> Result<(), Errno> 
     if c.vmtrace_size != 0 {
         return Err(refuse!(xen, no, "vmtrace_size {}: traces are not served", c.vmtrace_size));
     }
-    if c.cpupool_id != 0 {
-        return Err(refuse!(xen, no, "there is no cpupool {}", c.cpupool_id));
-    }
     let version = c.grant_opts & XEN_DOMCTL_GRANT_VERSION_MASK;
     let most = xen.host.grants.version;
     if c.grant_opts & !XEN_DOMCTL_GRANT_VERSION_MASK != 0 || !(1..=most).contains(&version) {
@@ -122,6 +119,7 @@ pub(super) fn create<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         privileged: false,
         create_flags: c.flags,
         ssidref: c.ssidref,
+        cpupool: c.cpupool_id,
         max_vcpus: c.max_vcpus,
         max_evtchn_port: c.max_evtchn_port,
         max_grant_frames,

@@ -49,6 +49,7 @@ pub fn describe<M: Machine>(xen: &Xen<M>, dom: &Domain) -> DomctlGetdomaininfo {
         max_vcpu_id: last,
         ssidref: dom.ssidref,
         handle: *dom.handle.lock(),
+        cpupool: sched::pool(dom),
         gpaddr_bits: xen.host.policies.host.physical_bits(),
         arch_config: *dom.arch_config.lock(),
         ..Default::default()

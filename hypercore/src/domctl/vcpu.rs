@@ -30,7 +30,7 @@ pub(super) fn with_paused<M: Machine, R>(
     r.ok_or(Errno::EBUSY)
 }
 
-/// EINVAL: neither kind asked for, or no online CPU would remain.
+/// EINVAL: neither kind asked for, or no CPU of the domain's pool would remain.
 pub(super) fn set_affinity<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let a: DomctlVcpuaffinity = call.get();
     let v = vcpu_of(cx, dom, a.vcpu)?;
@@ -41,15 +41,15 @@ pub(super) fn set_affinity<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
     let new_hard = if hard { Some(bitmap::read(cx.xen, &a.cpumap_hard)?) } else { None };
     let new_soft = if soft { Some(bitmap::read(cx.xen, &a.cpumap_soft)?) } else { None };
     sched::set_affinity(cx.xen, &v, new_hard, new_soft)
-        .map_err(|e| refuse!(cx.xen, e, "vCPU {} would be left without a CPU that is online", a.vcpu))?;
+        .map_err(|e| refuse!(cx.xen, e, "vCPU {} would be left without a CPU of its pool", a.vcpu))?;
     // What is in force from now on.
     let (now_hard, now_soft) = sched::affinity(cx.xen, &v);
-    let online = cx.xen.host.online;
+    let pool = sched::pool_cpus(cx.xen, &v);
     if hard {
-        bitmap::write(cx.xen, &a.cpumap_hard, &now_hard.and(&online))?;
+        bitmap::write(cx.xen, &a.cpumap_hard, &now_hard.and(&pool))?;
     }
     if soft {
-        bitmap::write(cx.xen, &a.cpumap_soft, &now_soft.and(&now_hard).and(&online))?;
+        bitmap::write(cx.xen, &a.cpumap_soft, &now_soft.and(&now_hard).and(&pool))?;
     }
     DONE
 }

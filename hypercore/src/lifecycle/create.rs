@@ -14,7 +14,7 @@ use abi::domctl::TSC_MODE_DEFAULT;
 use alloc::sync::Arc;
 
 /// A domain without vCPUs or memory, paused by the controller, in the list of domains.
-/// EEXIST: the number is taken. ENOMEM.
+/// EEXIST: the number is taken. EINVAL: there is no such pool of CPUs, or it has none. ENOMEM.
 pub fn create_domain<M: Machine>(
     xen: &'static Xen<M>,
     n: &NewDomain,
@@ -26,7 +26,10 @@ pub fn create_domain<M: Machine>(
     if !n.privileged {
         dom.time.set_tsc(&xen.host, xen.m.now(), TSC_MODE_DEFAULT, 0, 0, 0);
     }
-    xen.domains.insert(dom.clone())?;
+    sched::join_pool(xen, &dom, n.cpupool)
+        .map_err(|_| refuse!(xen, Errno::EINVAL, "cpupool {} is not there or has no CPU", n.cpupool))?;
+    let inserted = xen.domains.insert(dom.clone());
+    inserted.inspect_err(|_| sched::remove_domain(xen, &dom))?;
     Ok(dom)
 }
 

@@ -9,6 +9,7 @@ use crate::frame::CanRead;
 use crate::ids::Mfn;
 use crate::machine::Machine;
 use crate::memory;
+use crate::sched::pools::POOL0;
 use crate::xen::Xen;
 use crate::{event, grant, io, mm, sched, time};
 use abi::arch_x86::LEGACY_MAX_VCPUS;
@@ -43,6 +44,8 @@ fn begin<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>) {
     // Cannot fail: it takes back.
     let _ = memory::assign::set_claim(xen, dom, 0);
     dom.for_each_vcpu(|v| time::stop_all(xen, v));
+    // Its pool need not wait for those who hold its memory. Pool 0 has CPUs for ever.
+    let _ = sched::join_pool(xen, dom, POOL0);
     io::irq::teardown(xen, dom);
 }
 

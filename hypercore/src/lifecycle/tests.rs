@@ -19,6 +19,7 @@ fn new(id: u16) -> NewDomain {
         create_flags: 0,
         ssidref: 0,
         max_vcpus: 2,
+        cpupool: 0,
         max_evtchn_port: 1023,
         max_grant_frames: 4,
         max_maptrack_frames: 4,

@@ -10,10 +10,11 @@ use core::fmt;
 /// Writes who runs where, who waits in which order, and who waits for a refill, at time `now`.
 pub fn dump(sched: &Scheduler, now: u64, mut line: impl FnMut(fmt::Arguments<'_>)) {
     let q = sched.queue.lock();
-    line(format_args!(
-        "sched: credit2, one queue for all CPUs; ratelimit {} us; now {now} ns",
-        q.rate_limit / 1000
-    ));
+    line(format_args!("sched: credit2, one queue for all CPUs; now {now} ns"));
+    for p in &q.pools.list {
+        let (cpus, limit) = (p.cpus.count(), p.rate_limit / 1000);
+        line(format_args!("Cpupool {}: {cpus} CPUs, {} domains, ratelimit {limit} us", p.id, p.domains));
+    }
     for (n, cpu) in q.cpus.iter().enumerate() {
         let id = CpuId(n as u32);
         match cpu.current.and_then(|slot| q.get(slot)) {

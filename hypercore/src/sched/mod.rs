@@ -1,6 +1,7 @@
 //! Scheduling: which vCPU runs on which CPU, and everything that makes one runnable or not.
 //!
-//! - [`runq`]: the decision itself, on plain numbers; [`cap`], [`parking`]: caps in it; [`runstate`]: time accounts.
+//! - [`runq`]: the decision itself, on plain numbers; [`cap`], [`parking`]: caps in it; [`pools`]: which CPUs are whose;
+//!   [`runstate`]: time accounts.
 //! - [`state`]: waking, pausing, polling: what changes whether a vCPU may run. Each change of
 //!   [`Vcpu::pause_flags`], [`Vcpu::pause_count`] or a domain's pause count is followed by [`update`].
 //! - [`shutdown`]: a domain ends (or crashes); [`op`]: the hypercall; [`watchdog`].
@@ -15,6 +16,7 @@ mod clockwork;
 pub mod dump;
 pub mod op;
 pub mod parking;
+pub mod pools;
 pub mod runq;
 pub mod runstate;
 pub mod shutdown;
@@ -106,6 +108,8 @@ pub struct DomainSched {
     cap: AtomicU32,
     /// Its cap in the run queue; changes under that one's lock.
     cap_slot: AtomicU32,
+    /// The pool it is counted in; changes under the run queue's lock.
+    pool: AtomicU32,
     /// vCPUs in `SCHEDOP_poll`: lets an event sender skip the search.
     pub(crate) pollers: AtomicU32,
     pub(crate) watchdogs: Mutex<watchdog::Watchdogs>,
@@ -117,6 +121,7 @@ impl DomainSched {
             weight: AtomicU32::new(runq::DEFAULT_WEIGHT),
             cap: AtomicU32::new(0),
             cap_slot: AtomicU32::new(NO_SLOT),
+            pool: AtomicU32::new(pools::NO_POOL),
             pollers: AtomicU32::new(0),
             watchdogs: Mutex::new(watchdog::Watchdogs::default()),
         }
@@ -191,6 +196,7 @@ pub fn add_vcpu<M: Machine>(xen: &Xen<M>, v: &Arc<Vcpu>) -> Result<(), Errno> {
         if let Some(cap) = v.domain().and_then(|d| d.sched.cap_slot()) {
             q.join_cap(slot, cap);
         }
+        q.place(slot, v.domain().map_or(pools::NO_POOL, |d| d.sched.pool.load(Relaxed)), now);
         v.sched.slot.store(slot as u32, Relaxed);
     }
     Ok(())
@@ -209,10 +215,49 @@ pub fn remove_domain<M: Machine>(xen: &Xen<M>, dom: &Domain) {
         drop(gone);
     });
     let mut q = xen.sched.queue.lock();
+    q.pools.leave(dom.sched.pool.swap(pools::NO_POOL, Relaxed));
     if let Some(cap) = dom.sched.cap_slot() {
         dom.sched.cap_slot.store(NO_SLOT, Relaxed);
         q.remove_cap(cap);
     }
+}
+
+/// Number of the domain's pool.
+pub fn pool(dom: &Domain) -> u32 {
+    dom.sched.pool.load(Relaxed)
+}
+
+/// Runs `f` on the pools.
+pub fn with_pools<M: Machine, R>(xen: &Xen<M>, f: impl FnOnce(&mut pools::Pools) -> R) -> R {
+    f(&mut xen.sched.queue.lock().pools)
+}
+
+/// Moves a domain (a new one: puts it) into a pool. ENOENT: there is none. ENODEV: it has no CPU.
+pub fn join_pool<M: Machine>(xen: &Xen<M>, dom: &Domain, id: u32) -> Result<(), Errno> {
+    let mut q = xen.sched.queue.lock();
+    q.pools.join(id)?;
+    let old = dom.sched.pool.swap(id, Relaxed);
+    q.pools.leave(old);
+    drop(q);
+    dom.for_each_vcpu(|v| {
+        let now = xen.m.now();
+        let mut q = xen.sched.queue.lock();
+        // Where the domain is by now, should another move have come between.
+        let to = v.sched.slot().and_then(|s| q.place(s, dom.sched.pool.load(Relaxed), now));
+        drop(q);
+        to.into_iter().for_each(|c| tickle(xen, c));
+    });
+    Ok(())
+}
+
+/// Puts a free CPU into a pool, or takes one out of it: [`runq::RunQueue::add_cpu`], [`runq::RunQueue::remove_cpu`].
+pub fn change_pool<M: Machine>(xen: &Xen<M>, id: u32, cpu: Option<CpuId>, add: bool) -> Result<(), Errno> {
+    let now = xen.m.now();
+    let mut q = xen.sched.queue.lock();
+    let look = if add { q.add_cpu(id, cpu, now) } else { q.remove_cpu(id, cpu, now) }?;
+    drop(q);
+    look.iter().for_each(|c| tickle(xen, c));
+    Ok(())
 }
 
 /// Makes `cpu` call [`schedule`] soon.
@@ -272,14 +317,20 @@ pub fn weight(dom: &Domain) -> u32 {
     dom.sched.weight.load(Relaxed)
 }
 
-/// How long a vCPU runs at least before another one that is ready takes its CPU, in ns.
-pub fn rate_limit<M: Machine>(xen: &Xen<M>) -> u64 {
-    xen.sched.queue.lock().rate_limit
+/// How long a vCPU in this pool runs at least before another one that is ready takes its CPU, in ns; `None`: there is
+/// no such pool.
+pub fn rate_limit<M: Machine>(xen: &Xen<M>, pool: u32) -> Option<u64> {
+    xen.sched.queue.lock().pools.get(pool).map(|p| p.rate_limit)
 }
 
 /// Sets [`rate_limit`]; slices that have begun are not made shorter.
-pub fn set_rate_limit<M: Machine>(xen: &Xen<M>, ns: u64) {
-    xen.sched.queue.lock().rate_limit = ns;
+pub fn set_rate_limit<M: Machine>(xen: &Xen<M>, pool: u32, ns: u64) {
+    xen.sched.queue.lock().set_rate_limit(pool, ns);
+}
+
+/// Sets [`rate_limit`] of every pool, those to come too.
+pub fn set_every_rate_limit<M: Machine>(xen: &Xen<M>, ns: u64) {
+    xen.sched.queue.lock().set_every_rate_limit(ns);
 }
 
 /// Percent of one CPU that the domain's vCPUs together get at most; 0: no cap.
@@ -331,17 +382,24 @@ pub fn affinity<M: Machine>(xen: &Xen<M>, v: &Vcpu) -> (CpuMask, CpuMask) {
     v.sched.slot().and_then(|s| q.get(s)).map_or((CpuMask::ALL, CpuMask::ALL), |e| (e.hard, e.soft))
 }
 
-/// Sets the affinities given. EINVAL if no online CPU would remain in the hard one.
+/// The CPUs of the vCPU's pool.
+pub fn pool_cpus<M: Machine>(xen: &Xen<M>, v: &Vcpu) -> CpuMask {
+    let q = xen.sched.queue.lock();
+    let cpus = v.sched.slot().and_then(|s| q.get(s)).map_or(CpuMask::ALL, |e| e.cpus);
+    cpus.and(&xen.host.online)
+}
+
+/// Sets the affinities given. EINVAL if no CPU of its pool would remain in the hard one.
 pub fn set_affinity<M: Machine>(
     xen: &Xen<M>,
     v: &Arc<Vcpu>,
     hard: Option<CpuMask>,
     soft: Option<CpuMask>,
 ) -> Result<(), Errno> {
-    if hard.is_some_and(|h| h.and(&xen.host.online).is_empty()) {
+    add_vcpu(xen, v)?;
+    if hard.is_some_and(|h| h.and(&pool_cpus(xen, v)).is_empty()) {
         return Err(Errno::EINVAL);
     }
-    add_vcpu(xen, v)?;
     let now = xen.m.now();
     let mut q = xen.sched.queue.lock();
     let to = v.sched.slot().and_then(|s| {

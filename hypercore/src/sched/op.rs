@@ -129,7 +129,7 @@ fn poll<M: Machine>(cx: &mut Cx<'_, M>, p: &SchedPoll) -> HcResult {
 fn pin_override<M: Machine>(cx: &mut Cx<'_, M>, pcpu: i32) -> HcResult {
     let pin = match u32::try_from(pcpu) {
         Err(_) => None,
-        Ok(c) if cx.xen.host.online.contains(CpuId(c)) => Some(CpuId(c)),
+        Ok(c) if super::pool_cpus(cx.xen, cx.vcpu).contains(CpuId(c)) => Some(CpuId(c)),
         Ok(_) => return Err(Errno::EINVAL.into()),
     };
     let mut q = cx.xen.sched.queue.lock();

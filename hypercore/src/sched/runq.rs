@@ -14,6 +14,7 @@
 //! - an entity whose context is still being saved (`unsaved`) is never picked.
 
 use super::cap::Cap;
+use super::pools::{NO_POOL, Pools};
 use super::runstate::{Runstate, State};
 use crate::cpumask::CpuMask;
 use crate::fallible::{TryVec, filled, reserve};
@@ -62,6 +63,9 @@ pub struct Entity<T> {
     pub(super) last: CpuId,
     pub hard: CpuMask,
     pub soft: CpuMask,
+    /// Its pool, and that one's CPUs: it runs nowhere else.
+    pub(super) pool: u32,
+    pub cpus: CpuMask,
     /// Overrides `hard` for a while (`SCHEDOP_pin_override`).
     pub pinned: Option<CpuId>,
     pub runstate: Runstate,
@@ -73,7 +77,7 @@ impl<T> Entity<T> {
     }
 
     fn may_run_on(&self, cpu: CpuId) -> bool {
-        self.pinned.map_or(self.hard.contains(cpu), |p| p == cpu)
+        self.pinned.map_or(self.hard.contains(cpu), |p| p == cpu) && self.cpus.contains(cpu)
     }
 
     /// On a CPU, or leaving one.
@@ -93,6 +97,8 @@ pub(super) struct Cpu {
     kicked: bool,
     wanted_by: Option<Slot>,
     idle_ns: u64,
+    /// See [`RATE_LIMIT`].
+    pub(super) rate_limit: u64,
 }
 
 /// What a CPU is to do.
@@ -115,8 +121,7 @@ pub struct RunQueue<T> {
     pub(super) caps: Vec<Option<Cap>>,
     /// Never decreases.
     floor: u64,
-    /// See [`RATE_LIMIT`].
-    pub rate_limit: u64,
+    pub pools: Pools,
 }
 
 fn vtime_of(ns: u64, weight: u32) -> u64 {
@@ -138,10 +143,11 @@ impl<T> RunQueue<T> {
             kicked: false,
             wanted_by: None,
             idle_ns: 0,
+            rate_limit: RATE_LIMIT,
         };
         let cpus = filled(nr_cpus, || idle).expect("memory at boot");
         let (slots, queue, caps) = (Vec::new(), Vec::new(), Vec::new());
-        Self { slots, queue, cpus, caps, floor: 0, rate_limit: RATE_LIMIT }
+        Self { slots, queue, cpus, caps, floor: 0, pools: Pools::new(nr_cpus) }
     }
 
     /// Adds an entity, not runnable.
@@ -171,6 +177,8 @@ impl<T> RunQueue<T> {
             last: CpuId(0),
             hard: CpuMask::ALL,
             soft: CpuMask::ALL,
+            pool: NO_POOL,
+            cpus: CpuMask::ALL,
             pinned: None,
             runstate: Runstate::new(state, now),
         });
@@ -284,7 +292,7 @@ impl<T> RunQueue<T> {
                 None => Some(p),
                 Some(w) => {
                     let yielded = self.get_mut(p).is_some_and(|e| core::mem::take(&mut e.yielded));
-                    let limit = self.cpus[i].since.saturating_add(self.rate_limit);
+                    let limit = self.cpus[i].since.saturating_add(self.cpus[i].rate_limit);
                     let behind = self.vtime(w) <= self.vtime(p);
                     if yielded || (behind && now >= limit) {
                         Some(w)
@@ -472,7 +480,8 @@ impl<T> RunQueue<T> {
             .filter(|c| e.may_run_on(*c) && !self.cpus[c.0 as usize].kicked)
             .filter_map(|c| self.projected(c.0 as usize, now).map(|(s, v)| (c, s, v)))
             .max_by_key(|(c, _, v)| (*v, soft.contains(*c), *c == last))?;
-        let limit = self.cpus[cpu.0 as usize].since.saturating_add(self.rate_limit);
+        let there = &self.cpus[cpu.0 as usize];
+        let limit = there.since.saturating_add(there.rate_limit);
         let look = (now + self.slice(runner, theirs, slot) + MIN_SLICE).max(limit);
         if vtime < theirs || self.cpus[cpu.0 as usize].until > look {
             return self.kick_for(cpu, slot);

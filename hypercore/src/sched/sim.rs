@@ -168,7 +168,10 @@ impl Sim {
         d.also.iter().for_each(|c| self.kick(Some(c)));
         self.timers[c as usize] = d.until_ns;
         if d.until_ns != u64::MAX {
-            assert!(d.until_ns > self.now && d.until_ns <= self.now + MAX_SLICE.max(self.q.rate_limit));
+            assert!(
+                d.until_ns > self.now
+                    && d.until_ns <= self.now + MAX_SLICE.max(self.q.cpus[c as usize].rate_limit)
+            );
             self.at(d.until_ns, Event::Timer(c));
         }
         if d.prev == d.next {

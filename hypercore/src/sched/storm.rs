@@ -1,5 +1,6 @@
 //! The simulation of [`super::sim`] with caps, affinities and changes from outside at any moment.
 
+use super::pools::POOL0;
 use super::runq::*;
 use super::runstate::State;
 use super::sim::{Load, MS, Sim, assert_near};
@@ -147,6 +148,61 @@ fn weights_count_on_each_of_two_sets_of_cpus() {
 }
 
 #[test]
+fn a_pools_entities_keep_to_its_cpus() {
+    let mut sim = Sim::new(4, 23);
+    let all: Vec<_> = (0..6).map(|_| sim.add(256, Load::Hog)).collect();
+    for s in &all {
+        let look = sim.q.place(*s, POOL0, sim.now);
+        sim.kick(look);
+    }
+    sim.run(100 * MS);
+    let change = |sim: &mut Sim, pool, cpu, add| {
+        let cpu = Some(CpuId(cpu));
+        let look = if add { sim.q.add_cpu(pool, cpu, sim.now) } else { sim.q.remove_cpu(pool, cpu, sim.now) };
+        look.unwrap().iter().for_each(|c| sim.kick(Some(c)));
+        sim.run(sim.now + 20 * MS);
+    };
+    // A free CPU idles, with work waiting elsewhere.
+    change(&mut sim, POOL0, 3, false);
+    assert_eq!(sim.q.current(CpuId(3)), None);
+    let pool = sim.q.pools.create(None).unwrap();
+    change(&mut sim, pool, 3, true);
+    change(&mut sim, POOL0, 2, false);
+    change(&mut sim, pool, 2, true);
+    // One is pinned to what its new pool lacks: it may run anywhere there.
+    sim.set_hard(all[0], CpuMask::single(CpuId(0)));
+    for s in &all[..4] {
+        let look = sim.q.place(*s, pool, sim.now);
+        sim.kick(look);
+    }
+    sim.run(sim.now + 20 * MS);
+    let before = sim.ran.clone();
+    sim.run(sim.now + 2_000 * MS);
+    for (s, (now, before)) in sim.ran.iter().zip(&before).enumerate() {
+        let share = (now - before) as f64 / (2_000 * MS) as f64;
+        assert_near(share, if s < 4 { 0.5 } else { 1.0 }, 0.03);
+    }
+    // The first pool's rate limit is its own.
+    sim.q.set_rate_limit(POOL0, 7 * MS);
+    let limits: Vec<_> = sim.q.cpus.iter().map(|c| c.rate_limit).collect();
+    assert_eq!(limits, [7 * MS, 7 * MS, RATE_LIMIT, RATE_LIMIT]);
+    sim.q.set_every_rate_limit(7 * MS);
+    let later = sim.q.pools.create(None).unwrap();
+    assert_eq!([pool, later].map(|p| sim.q.pools.get(p).unwrap().rate_limit), [7 * MS; 2]);
+    sim.q.pools.destroy(later).unwrap();
+    // A CPU that comes back serves at once.
+    change(&mut sim, pool, 2, false);
+    change(&mut sim, POOL0, 2, true);
+    for s in &all[2..4] {
+        let look = sim.q.place(*s, POOL0, sim.now);
+        sim.kick(look);
+    }
+    sim.run(sim.now + 20 * MS);
+    assert!((0..4).all(|c| sim.q.current(CpuId(c)).is_some()));
+    assert_eq!(sim.q.cpus[2].rate_limit, 7 * MS);
+}
+
+#[test]
 fn no_wake_up_is_lost_in_a_storm_of_changes() {
     for seed in 1..5 {
         let cpus = [1, 2, 3, 4, 6, 8][seed % 6];
@@ -186,7 +242,10 @@ fn no_wake_up_is_lost_in_a_storm_of_changes() {
                     let to = sim.q.yield_(s);
                     sim.kick(to);
                 }
-                _ => sim.q.rate_limit = [0, 100_000, MS, 20 * MS][sim.random(4) as usize],
+                _ => {
+                    let limit = [0, 100_000, MS, 20 * MS][sim.random(4) as usize];
+                    sim.q.set_rate_limit(POOL0, limit);
+                }
             }
             // Often while kicks and contexts are still on their way, sometimes past refills.
             let far = sim.random(10) == 0;
@@ -194,7 +253,7 @@ fn no_wake_up_is_lost_in_a_storm_of_changes() {
             sim.run(sim.now + pause);
         }
         // Now nothing stands in anyone's way: all must run.
-        sim.q.rate_limit = RATE_LIMIT;
+        sim.q.set_rate_limit(POOL0, RATE_LIMIT);
         caps.iter().for_each(|c| sim.set_cap(*c, 0));
         for s in 0..n {
             sim.q.set_weight(s, 256);

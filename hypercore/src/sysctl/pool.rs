@@ -1,9 +1,9 @@
-//! CPU pools: there is one, number 0, with every CPU and every domain. And its scheduler.
+//! CPU pools, and the scheduler's parameters.
 
 use super::{Call, OpResult};
 use crate::cpumask::CpuMask;
 use crate::domctl::bitmap;
-use crate::ids::DomId;
+use crate::ids::{CpuId, DomId};
 use crate::machine::Machine;
 use crate::refusal::end_of_list;
 use crate::refuse;
@@ -14,51 +14,54 @@ use abi::domctl::XEN_SCHEDULER_CREDIT2;
 use abi::sysctl::*;
 use zerocopy::{FromBytes, IntoBytes};
 
-const POOL: u32 = 0;
-
 /// Tools know the scheduler by the interface of its parameters: weights and caps, as credit2's.
 pub(super) fn sched_id<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
     call.put(&cx.xen.m, &SysctlSchedId { sched_id: XEN_SCHEDULER_CREDIT2 })
 }
 
-/// ENOENT: no such pool. EBUSY: the pool is in use. EOPNOTSUPP: more pools.
+/// Pools: [`sched::pools`]. ENOENT: there is no such pool.
 pub(super) fn cpupool_op<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
     let mut op: SysctlCpupoolOp = call.get();
     let xen = cx.xen;
-    let exists = || match op.cpupool_id {
-        POOL => Ok(()),
-        id => Err(refuse!(xen, Errno::ENOENT, "there is no pool {}", id)),
-    };
+    let id = op.cpupool_id;
+    let any = |n: u32| Some(n).filter(|n| *n != XEN_SYSCTL_CPUPOOL_PAR_ANY);
     match op.op {
+        XEN_SYSCTL_CPUPOOL_OP_CREATE => {
+            if op.sched_id != XEN_SCHEDULER_CREDIT2 {
+                return Err(refuse!(xen, Errno::ENOENT, "there is no scheduler {}", op.sched_id));
+            }
+            op.cpupool_id = sched::with_pools(xen, |p| p.create(any(id)))
+                .map_err(|e| refuse!(xen, e, "there is a pool {}", id))?;
+            call.put(&xen.m, &op)
+        }
+        XEN_SYSCTL_CPUPOOL_OP_DESTROY => sched::with_pools(xen, |p| p.destroy(id))
+            .map_err(|e| refuse!(xen, e, "pool {} is pool 0, has domains, or is not there", id)),
         // The next pool at or above the number.
         XEN_SYSCTL_CPUPOOL_OP_INFO => {
-            exists().map_err(|e| end_of_list(xen, e))?;
-            (op.cpupool_id, op.sched_id) = (POOL, XEN_SCHEDULER_CREDIT2);
-            op.n_dom = xen.domains.all().count() as u32;
-            bitmap::write(xen, &op.cpumap, &xen.host.online)?;
+            let found = sched::with_pools(xen, |p| p.at_or_above(id).map(|p| (p.id, p.domains, p.cpus)));
+            let (id, domains, cpus) = found.ok_or_else(|| end_of_list(xen, Errno::ENOENT))?;
+            (op.cpupool_id, op.sched_id, op.n_dom) = (id, XEN_SCHEDULER_CREDIT2, domains);
+            bitmap::write(xen, &op.cpumap, &cpus)?;
             call.put(&xen.m, &op)
         }
-        XEN_SYSCTL_CPUPOOL_OP_FREEINFO => {
-            bitmap::write(xen, &op.cpumap, &CpuMask::EMPTY)?;
-            call.put(&xen.m, &op)
-        }
-        XEN_SYSCTL_CPUPOOL_OP_CREATE => {
-            Err(refuse!(xen, Errno::EOPNOTSUPP, "there is one pool, with every CPU"))
-        }
-        XEN_SYSCTL_CPUPOOL_OP_DESTROY | XEN_SYSCTL_CPUPOOL_OP_RMCPU => {
-            exists()?;
-            Err(refuse!(xen, Errno::EBUSY, "pool {} has domains", POOL))
-        }
-        // No CPU is free.
-        XEN_SYSCTL_CPUPOOL_OP_ADDCPU => {
-            exists()?;
-            Err(refuse!(xen, Errno::ENODEV, "no CPU is free: pool {} has all", POOL))
+        XEN_SYSCTL_CPUPOOL_OP_ADDCPU => sched::change_pool(xen, id, any(op.cpu).map(CpuId), true)
+            .map_err(|e| refuse!(xen, e, "pool {}: CPU {:x} is not free", id, op.cpu)),
+        XEN_SYSCTL_CPUPOOL_OP_RMCPU => {
+            sched::change_pool(xen, id, any(op.cpu).map(CpuId), false).map_err(|e| {
+                refuse!(xen, e, "pool {}: CPU {:x} is not its, or the last for its domains", id, op.cpu)
+            })
         }
         XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN => {
-            exists()?;
             let dom = u16::try_from(op.domid).ok().and_then(|id| xen.domains.get(DomId(id)));
-            let none = || refuse!(xen, Errno::ESRCH, "there is no domain {}", op.domid);
-            dom.map(|_| ()).ok_or_else(none)
+            let dom = dom.ok_or_else(|| refuse!(xen, Errno::ESRCH, "there is no domain {}", op.domid))?;
+            sched::join_pool(xen, &dom, id)
+                .map_err(|e| refuse!(xen, e, "pool {} is not there or has no CPU", id))
+        }
+        // CPUs in no pool.
+        XEN_SYSCTL_CPUPOOL_OP_FREEINFO => {
+            let free: CpuMask = sched::with_pools(xen, |p| p.free());
+            bitmap::write(xen, &op.cpumap, &free)?;
+            call.put(&xen.m, &op)
         }
         n => Err(refuse!(xen, Errno::ENOSYS, "operation {} on pools is not known", n)),
     }
@@ -68,8 +71,11 @@ pub(super) fn cpupool_op<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResul
 pub(super) fn scheduler_op<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
     let mut op: SysctlSchedulerOp = call.get();
     let known = [XEN_SYSCTL_SCHEDOP_PUTINFO, XEN_SYSCTL_SCHEDOP_GETINFO].contains(&op.cmd);
-    if known && op.cpupool_id != POOL {
-        return Err(refuse!(cx.xen, Errno::ESRCH, "there is no pool {}", op.cpupool_id));
+    let pool = op.cpupool_id;
+    let none = || refuse!(cx.xen, Errno::ESRCH, "there is no pool {}", pool);
+    let mut limit = sched::rate_limit(cx.xen, pool);
+    if known && limit.is_none() {
+        return Err(none());
     }
     if !known || op.sched_id != XEN_SCHEDULER_CREDIT2 {
         let words = (op.cmd, op.sched_id);
@@ -88,10 +94,11 @@ pub(super) fn scheduler_op<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpRes
                 most
             ));
         }
-        sched::set_rate_limit(cx.xen, u64::from(p.ratelimit_us) * 1000);
+        sched::set_rate_limit(cx.xen, pool, u64::from(p.ratelimit_us) * 1000);
+        limit = sched::rate_limit(cx.xen, pool);
     }
     // At most half a second: it fits.
-    let now = SysctlCredit2Schedule { ratelimit_us: (sched::rate_limit(cx.xen) / 1000) as u32 };
+    let now = SysctlCredit2Schedule { ratelimit_us: (limit.ok_or_else(none)? / 1000) as u32 };
     op.u.as_mut_bytes()[..size_of_val(&now)].copy_from_slice(now.as_bytes());
     call.put(&cx.xen.m, &op)
 }

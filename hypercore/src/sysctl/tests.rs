@@ -99,22 +99,74 @@ fn sizes_are_asked_for_with_null_lists() {
 }
 
 #[test]
-fn there_is_one_pool_with_every_cpu() {
+fn pools_divide_the_cpus() {
     let mut b = bed();
     let map = XenctlBitmap { bitmap: GuestHandle::new(b.s.put(&[0xffu8; 8])), nr_bits: 64, _pad0: 0 };
-    let op = |op, cpupool_id| SysctlCpupoolOp { op, cpupool_id, cpumap: map, ..Default::default() };
-    assert_eq!(b.call(XEN_SYSCTL_CPUPOOL_OP, &op(XEN_SYSCTL_CPUPOOL_OP_INFO, 0)), Ok(0));
-    let got: SysctlCpupoolOp = b.answer();
-    assert_eq!((got.cpupool_id, got.sched_id, got.n_dom), (0, XEN_SCHEDULER_CREDIT2, 2));
-    assert_eq!(b.s.list::<u8>(map.bitmap.addr(), 8), [3, 0, 0, 0, 0, 0, 0, 0]);
-    for o in [XEN_SYSCTL_CPUPOOL_OP_INFO, XEN_SYSCTL_CPUPOOL_OP_DESTROY, XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN] {
-        assert_eq!(errno(b.call(XEN_SYSCTL_CPUPOOL_OP, &op(o, 1))), Errno::ENOENT);
+    let of = |op, cpupool_id| SysctlCpupoolOp {
+        op,
+        cpupool_id,
+        sched_id: XEN_SCHEDULER_CREDIT2,
+        cpumap: map,
+        ..Default::default()
+    };
+    let run = |op: SysctlCpupoolOp| b.call(XEN_SYSCTL_CPUPOOL_OP, &op);
+    let info = |id| {
+        assert_eq!(run(of(XEN_SYSCTL_CPUPOOL_OP_INFO, id)), Ok(0));
+        let got: SysctlCpupoolOp = b.answer();
+        assert_eq!(got.sched_id, XEN_SCHEDULER_CREDIT2);
+        (got.cpupool_id, got.n_dom, b.s.list::<u8>(map.bitmap.addr(), 8)[0])
+    };
+    let free = || {
+        assert_eq!(run(of(XEN_SYSCTL_CPUPOOL_OP_FREEINFO, 0)), Ok(0));
+        b.s.list::<u8>(map.bitmap.addr(), 8)[0]
+    };
+    let cpu = |op, id, cpu| run(SysctlCpupoolOp { cpu, ..of(op, id) });
+    let (add, remove) = (XEN_SYSCTL_CPUPOOL_OP_ADDCPU, XEN_SYSCTL_CPUPOOL_OP_RMCPU);
+    let any = XEN_SYSCTL_CPUPOOL_PAR_ANY;
+    let moves = |domid, id| run(SysctlCpupoolOp { domid, ..of(XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN, id) });
+    let destroy = |id| run(of(XEN_SYSCTL_CPUPOOL_OP_DESTROY, id));
+    // At boot there is one, with every CPU and domain.
+    assert_eq!((info(0), free()), ((0, 2, 3), 0));
+    for op in [XEN_SYSCTL_CPUPOOL_OP_INFO, XEN_SYSCTL_CPUPOOL_OP_DESTROY, XEN_SYSCTL_CPUPOOL_OP_RMCPU] {
+        assert_eq!(errno(run(of(op, 1))), Errno::ENOENT);
     }
-    assert_eq!(errno(b.call(XEN_SYSCTL_CPUPOOL_OP, &op(XEN_SYSCTL_CPUPOOL_OP_DESTROY, 0))), Errno::EBUSY);
-    let moved = SysctlCpupoolOp { domid: 6, ..op(XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN, 0) };
-    assert_eq!(b.call(XEN_SYSCTL_CPUPOOL_OP, &moved), Ok(0));
-    let stranger = SysctlCpupoolOp { domid: 5, ..moved };
-    assert_eq!(errno(b.call(XEN_SYSCTL_CPUPOOL_OP, &stranger)), Errno::ESRCH);
+    assert_eq!(errno(moves(6, 1)), Errno::ENOENT);
+    assert_eq!(errno(moves(5, 0)), Errno::ESRCH);
+    assert_eq!(errno(destroy(0)), Errno::EBUSY);
+    assert_eq!(errno(cpu(add, 0, 1)), Errno::ENODEV);
+    assert_eq!(errno(cpu(remove, 0, 9)), Errno::EINVAL);
+    // A second one, from the first one's CPU.
+    let create = |id| run(of(XEN_SYSCTL_CPUPOOL_OP_CREATE, id));
+    let credit = SysctlCpupoolOp { sched_id: XEN_SCHEDULER_CREDIT, ..of(XEN_SYSCTL_CPUPOOL_OP_CREATE, any) };
+    assert_eq!(errno(run(credit)), Errno::ENOENT);
+    assert_eq!(create(any), Ok(0));
+    assert_eq!(b.answer::<SysctlCpupoolOp>().cpupool_id, 1);
+    assert_eq!(errno(create(1)), Errno::EEXIST);
+    assert_eq!(create(7), Ok(0));
+    assert_eq!((info(1), info(2)), ((1, 0, 0), (7, 0, 0)));
+    assert_eq!(destroy(7), Ok(0));
+    assert_eq!(errno(moves(6, 1)), Errno::ENODEV);
+    assert_eq!(cpu(remove, 0, any), Ok(0));
+    assert_eq!((info(0), free()), ((0, 2, 1), 2));
+    assert_eq!(errno(cpu(remove, 0, 0)), Errno::EBUSY);
+    assert_eq!(cpu(add, 1, any), Ok(0));
+    assert_eq!(moves(6, 1), Ok(0));
+    assert_eq!((info(0), info(1), free()), ((0, 1, 1), (1, 1, 2), 0));
+    assert_eq!(crate::domctl::info::describe(b.domu.xen, &b.domu.dom).cpupool, 1);
+    // It is not left without what its domain needs, and the domain's end frees it.
+    assert_eq!(errno(destroy(1)), Errno::EBUSY);
+    assert_eq!(errno(cpu(remove, 1, 1)), Errno::EBUSY);
+    b.domu.dom.for_each_vcpu(|v| v.running.store(false, core::sync::atomic::Ordering::SeqCst));
+    while !lifecycle::kill(b.domu.xen, &b.domu.dom) {}
+    assert_eq!(destroy(1), Ok(0));
+    assert_eq!(free(), 2);
+    assert_eq!(cpu(add, 0, 1), Ok(0));
+    assert_eq!((info(0).2, free()), (3, 0));
+}
+
+#[test]
+fn the_schedulers_rate_limit_is_a_pools() {
+    let b = bed();
     let s = SysctlSchedulerOp { sched_id: XEN_SCHEDULER_CREDIT2, cmd: 1, u: [7, 7], ..Default::default() };
     assert_eq!(b.call(XEN_SYSCTL_SCHEDULER_OP, &s), Ok(0));
     assert_eq!(b.answer::<SysctlSchedulerOp>().u[0] as u32, 1000, "a millisecond, as on Debian's Xen");

@@ -103,6 +103,7 @@ impl World {
             create_flags: 0,
             ssidref: 0,
             max_vcpus: vcpus,
+            cpupool: 0,
             max_evtchn_port: 1023,
             max_grant_frames: 8,
             max_maptrack_frames: 16,
@@ -114,6 +115,7 @@ impl World {
     pub fn create(&self, n: &NewDomain) -> Guest {
         let shared = HvFrame::alloc(&self.xen.m, self.xen.frames, n.id).expect("memory for shared_info");
         let dom = Domain::new(n, shared, DomainPolicy::default()).expect("memory for a domain");
+        crate::sched::join_pool(self.xen, &dom, n.cpupool).expect("pool 0");
         self.xen.domains.insert(dom.clone()).expect("a free number");
         for i in 0..n.max_vcpus {
             let v = Vcpu::new(&dom, VcpuId(i)).expect("memory for a vCPU");
