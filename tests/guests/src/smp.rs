@@ -73,7 +73,8 @@ const MASK: u64 = core::mem::offset_of!(VcpuInfo, evtchn_upcall_mask) as u64;
 
 fn fill(c: &mut VcpuGuestContext) {
     let top = STACK.0.get() as u64 + STACK_BYTES as u64;
-    c.flags = VGCF_IN_KERNEL | VGCF_ONLINE;
+    // Without VGCF_ONLINE: with it, Debian's Xen takes the vCPU for up already, and VCPUOP_up does not wake it.
+    c.flags = VGCF_IN_KERNEL;
     c.user_regs.rip = run as *const () as u64;
     // As after a call.
     c.user_regs.rsp = top - 8;
