@@ -93,6 +93,8 @@ pub const GET_CPUFREQ_AVGFREQ: u32 = 0x14;
 pub const XEN_SYSCTL_PM_OP_SET_SCHED_OPT_SMT: u32 = 0x21;
 pub const XEN_SYSCTL_PM_OP_GET_MAX_CSTATE: u32 = 0x22;
 pub const XEN_SYSCTL_PM_OP_SET_MAX_CSTATE: u32 = 0x23;
+/// No limit on C-states.
+pub const XEN_SYSCTL_CX_UNLIMITED: u32 = 0xffff_ffff;
 pub const XEN_SYSCTL_PM_OP_ENABLE_TURBO: u32 = 0x26;
 pub const XEN_SYSCTL_PM_OP_DISABLE_TURBO: u32 = 0x27;
 

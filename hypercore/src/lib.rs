@@ -38,6 +38,7 @@ pub mod mm;
 pub mod nospec;
 pub mod platform_op;
 pub mod policy;
+pub mod power;
 pub mod privilege;
 pub mod refusal;
 pub mod sched;

@@ -7,6 +7,7 @@ use crate::host::HostInfo;
 use crate::io::Irqs;
 use crate::io::read_only::ReadOnly;
 use crate::machine::Machine;
+use crate::power::Power;
 use crate::refusal::Refusals;
 use crate::refuse;
 use crate::sched::Scheduler;
@@ -25,6 +26,7 @@ pub struct Xen<M: Machine> {
     pub timers: Timers,
     pub irqs: Irqs,
     pub read_only: ReadOnly,
+    pub power: Power,
     pub host: HostInfo,
     pub refusals: Refusals,
     /// Errors that wait for dom0.

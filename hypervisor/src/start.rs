@@ -123,6 +123,7 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
         timers: Timers::new(cpus as usize),
         irqs: Default::default(),
         read_only: Default::default(),
+        power: Default::default(),
         refusals: hypercore::refusal::Refusals::new(cpus as usize),
         mca: Default::default(),
         host: HostInfo {

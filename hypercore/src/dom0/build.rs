@@ -8,8 +8,9 @@ use abi::Errno;
 use abi::arch_x86::LEGACY_MAX_VCPUS;
 use abi::arch_x86::{FLAT_KERNEL_CS, FLAT_KERNEL_DS, FLAT_KERNEL_SS};
 use abi::features::XENFEAT_WRITABLE_PAGE_TABLES;
+use abi::platform::XEN_PROCESSOR_PM_CX;
 use abi::xen::{
-    Dom0VgaConsoleInfo, MAX_GUEST_CMDLINE, SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_PRIVILEGED,
+    Dom0VgaConsoleInfo, MAX_GUEST_CMDLINE, SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_PM_MASK, SIF_PRIVILEGED,
     START_INFO_MAGIC, StartInfo, VcpuInfo,
 };
 use alloc::sync::Arc;
@@ -190,7 +191,7 @@ fn start_info(plan: &Plan, dom: &Domain, spec: &Dom0<'_>) -> StartInfo {
     si.magic[..START_INFO_MAGIC.len()].copy_from_slice(START_INFO_MAGIC.as_bytes());
     si.nr_pages = plan.nr_pages;
     si.shared_info = dom.shared_info.frame().mfn().0 << 12;
-    si.flags = SIF_PRIVILEGED | SIF_INITDOMAIN;
+    si.flags = SIF_PRIVILEGED | SIF_INITDOMAIN | XEN_PROCESSOR_PM_CX << SIF_PM_MASK.trailing_zeros();
     si.pt_base = plan.pt_base;
     si.nr_pt_frames = plan.nr_pt_frames;
     si.mfn_list = plan.p2m.va;

@@ -74,7 +74,7 @@ fn the_guest_finds_what_it_expects() {
     let b = built(Some(&initrd));
     assert_eq!((b.regs.rip, b.regs.cs, b.regs.ss, b.regs.rflags), (BASE + 0x10_0010, 0xe033, 0xe02b, 0x202));
     assert_eq!(&b.si.magic[..15], b"xen-3.0-x86_64\0");
-    assert_eq!((b.si.nr_pages, b.si.flags), (4096, 0b1011));
+    assert_eq!((b.si.nr_pages, b.si.flags), (4096, 0x10b));
     assert_eq!(b.si.shared_info, b.dom.shared_info.frame().mfn().0 << 12);
     assert_eq!(&b.si.cmd_line[..21], b"root=/dev/sda1 quiet\0");
     assert_eq!(b.dom.memory.max_pages(), u32::MAX);

@@ -30,7 +30,7 @@ pub struct Symbol {
     pub name_len: usize,
 }
 
-struct Call {
+pub(crate) struct Call {
     at: u64,
     cmd: u32,
     payload: [u8; PLATFORM_OP_PAYLOAD_SIZE],
@@ -49,7 +49,7 @@ impl Call {
         Ok(Self { at, cmd: header.cmd, payload })
     }
 
-    fn get<T: FromBytes + IntoBytes>(&self) -> T {
+    pub(crate) fn get<T: FromBytes + IntoBytes>(&self) -> T {
         const { assert!(size_of::<T>() <= PLATFORM_OP_PAYLOAD_SIZE) };
         let mut t = T::new_zeroed();
         t.as_mut_bytes().copy_from_slice(&self.payload[..size_of::<T>()]);
@@ -93,6 +93,7 @@ fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         XENPF_PLATFORM_QUIRK => quirk(cx, call),
         XENPF_GET_CPUINFO => cpus::info(cx, call),
         XENPF_GET_CPU_VERSION => cpus::version(cx, call),
+        XENPF_SET_PROCESSOR_PMINFO => crate::power::set_pminfo(cx, call),
         XENPF_CPU_ONLINE => cpus::switch(cx, call, true),
         XENPF_CPU_OFFLINE => cpus::switch(cx, call, false),
         XENPF_CPU_HOTADD => cpus::hotadd(cx, call),
@@ -118,7 +119,7 @@ fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         XENPF_MICROCODE_UPDATE => Err(Errno::ENOENT),
         // The machine's memory is what firmware told of at the start: no range is one that came since.
         XENPF_MEM_HOTADD => Err(Errno::EINVAL),
-        // Frequencies and idle states stay with the firmware; no EFI.
+        // Frequencies stay with the firmware; no EFI.
         _ => Err(Errno::ENOSYS),
     }
 }

@@ -87,6 +87,12 @@ impl Scheduler {
         self.queue.lock().idle_ns(cpu, now)
     }
 
+    /// Nanoseconds `cpu` has been idle since boot, and how often it became idle (it began so).
+    pub fn idle(&self, cpu: CpuId, now: u64) -> (u64, u64) {
+        let q = self.queue.lock();
+        (q.idle_ns(cpu, now), q.idles(cpu))
+    }
+
     /// The vCPU that runs on `cpu`.
     pub fn current(&self, cpu: CpuId) -> Option<Arc<Vcpu>> {
         let q = self.queue.lock();

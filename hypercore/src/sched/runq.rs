@@ -99,6 +99,8 @@ pub(super) struct Cpu {
     idle_ns: u64,
     /// See [`RATE_LIMIT`].
     pub(super) rate_limit: u64,
+    /// Times it became idle.
+    idles: u64,
 }
 
 /// What a CPU is to do.
@@ -144,6 +146,7 @@ impl<T> RunQueue<T> {
             wanted_by: None,
             idle_ns: 0,
             rate_limit: RATE_LIMIT,
+            idles: 1,
         };
         let cpus = filled(nr_cpus, || idle).expect("memory at boot");
         let (slots, queue, caps) = (Vec::new(), Vec::new(), Vec::new());
@@ -206,6 +209,11 @@ impl<T> RunQueue<T> {
         if let Some(e) = self.get_mut(slot) {
             e.weight = weight;
         }
+    }
+
+    /// How often `cpu` became idle; it began so.
+    pub fn idles(&self, cpu: CpuId) -> u64 {
+        self.cpus.get(cpu.0 as usize).map_or(0, |c| c.idles)
     }
 
     /// Time `cpu` has been idle.
@@ -359,6 +367,9 @@ impl<T> RunQueue<T> {
             }
         }
         self.cpus[i].current = next;
+        if prev.is_some() && next.is_none() {
+            self.cpus[i].idles += 1;
+        }
         self.cpus[i].since = now;
         self.cpus[i].charged = now;
     }

@@ -88,7 +88,12 @@ fn a_vcpu_blocks_and_an_event_wakes_it() {
         (r.state, r.time[RUNSTATE_RUNNING as usize], r.time[RUNSTATE_BLOCKED as usize]),
         (0, 5 * MS, 7 * MS)
     );
-    assert_eq!(w.xen.sched.idle_ns(CpuId(0), w.xen.m.clock_ns.load(SeqCst)), 7 * MS + 1_000_000_000);
+    let now = w.xen.m.clock_ns.load(SeqCst);
+    assert_eq!(
+        w.xen.sched.idle(CpuId(0), now),
+        (7 * MS + 1_000_000_000, 2),
+        "at first, and while it was blocked"
+    );
     // With an event pending, it does not block at all.
     assert_eq!(op(&g, 0, SCHEDOP_BLOCK, 0), Ok(0));
     assert!(is(&exit_path(w.xen, 0), &v));

@@ -2,7 +2,7 @@
 //!
 //! This file has one call in memory and the dispatch; physinfo, topology, memory and CPU times are in [`machine`],
 //! the message ring and debug keys in [`console`], the one CPU pool and its scheduler in [`pool`], CPU policies and
-//! featuresets in [`policy`], and getdomaininfolist in [`domains`].
+//! featuresets in [`policy`], and getdomaininfolist in [`domains`]. Power states are in [`crate::power`].
 
 pub mod console;
 pub mod domains;
@@ -15,6 +15,7 @@ mod tests;
 use crate::guest;
 use crate::lifecycle;
 use crate::machine::Machine;
+use crate::power;
 use crate::refuse;
 use crate::xen::{Cx, HcResult, Xen};
 use abi::Errno;
@@ -88,9 +89,8 @@ fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         XEN_SYSCTL_GET_CPU_POLICY => policy::get_policy(cx, call),
         XEN_SYSCTL_GET_CPU_FEATURESET => policy::get_featureset(cx, call),
         XEN_SYSCTL_GET_CPU_LEVELLING_CAPS => policy::levelling_caps(cx, call),
-        XEN_SYSCTL_GET_PMSTAT | XEN_SYSCTL_PM_OP => {
-            Err(refuse!(cx.xen, Errno::ENODEV, "processors' power states are not driven"))
-        }
+        XEN_SYSCTL_GET_PMSTAT => power::get_pmstat(cx, call),
+        XEN_SYSCTL_PM_OP => power::pm_op(cx, call),
         XEN_SYSCTL_PSR_CMT_OP | XEN_SYSCTL_PSR_ALLOC => {
             Err(refuse!(cx.xen, Errno::ENODEV, "caches are neither partitioned nor watched"))
         }

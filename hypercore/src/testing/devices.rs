@@ -117,6 +117,9 @@ impl Devices for HostMachine {
 }
 
 impl Platform for HostMachine {
+    fn acpi_id(&self, cpu: CpuId) -> Option<u32> {
+        Some(cpu.0)
+    }
     fn host_shutdown(&self, why: HostShutdown) {
         self.devices.shutdowns.lock().unwrap().push(why);
     }

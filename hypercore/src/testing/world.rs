@@ -78,6 +78,7 @@ impl World {
             irqs: Default::default(),
             read_only: Default::default(),
             host,
+            power: Default::default(),
             refusals: crate::refusal::Refusals::new(cpus as usize),
             mca: Default::default(),
         }));

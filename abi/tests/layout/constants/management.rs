@@ -370,6 +370,7 @@ pub fn all(program: &mut Program) {
         sysctl::XEN_SYSCTL_PM_OP_SET_SCHED_OPT_SMT = XEN_SYSCTL_pm_op_set_sched_opt_smt,
         sysctl::XEN_SYSCTL_PM_OP_GET_MAX_CSTATE = XEN_SYSCTL_pm_op_get_max_cstate,
         sysctl::XEN_SYSCTL_PM_OP_SET_MAX_CSTATE = XEN_SYSCTL_pm_op_set_max_cstate,
+        sysctl::XEN_SYSCTL_CX_UNLIMITED = XEN_SYSCTL_CX_UNLIMITED,
         sysctl::XEN_SYSCTL_PM_OP_ENABLE_TURBO = XEN_SYSCTL_pm_op_enable_turbo,
         sysctl::XEN_SYSCTL_PM_OP_DISABLE_TURBO = XEN_SYSCTL_pm_op_disable_turbo,
         sysctl::SYSCTL_PAGE_OFFLINE = sysctl_page_offline,
