@@ -6,6 +6,7 @@ use abi::callback::*;
 use abi::domctl::*;
 use abi::event_channel::*;
 use abi::grant_table::*;
+use abi::hypfs::*;
 use abi::memory::*;
 use abi::nmi::*;
 use abi::physdev::*;
@@ -395,7 +396,10 @@ pub const HYPERCALLS: &[Row] = &[
     call(HYPERVISOR_ARGO_OP, "argo_op", absent(Errno::ENOSYS), "built without"),
     call(HYPERVISOR_XENPMU_OP, "xenpmu_op", absent(Errno::EOPNOTSUPP), "counters are not virtualised"),
     call(HYPERVISOR_DM_OP, "dm_op", absent(Errno::ENOSYS), "PV only"),
-    call(HYPERVISOR_HYPFS_OP, "hypfs_op", absent(Errno::ENOSYS), "built without"),
+    call(HYPERVISOR_HYPFS_OP, "hypfs_op", SERVED, "nothing in it is for writing"),
+    op(HYPERVISOR_HYPFS_OP, XEN_HYPFS_OP_GET_VERSION, "XEN_HYPFS_OP_get_version", SERVED),
+    op(HYPERVISOR_HYPFS_OP, XEN_HYPFS_OP_READ, "XEN_HYPFS_OP_read", SERVED),
+    op(HYPERVISOR_HYPFS_OP, XEN_HYPFS_OP_WRITE_CONTENTS, "XEN_HYPFS_OP_write_contents", absent(Errno::EACCES)),
     call(HYPERVISOR_MCA, "mca", SERVED, "errors come from hardware alone: no register is injected"),
     op(HYPERVISOR_MCA, XEN_MC_FETCH, "XEN_MC_fetch", SERVED),
     op(HYPERVISOR_MCA, XEN_MC_NOTIFYDOMAIN, "XEN_MC_notifydomain", absent(Errno::EINVAL)),

@@ -26,9 +26,14 @@ pub enum Who {
 /// Whom operation `op` of hypercall `nr` (a call without operations: `None`) is for.
 pub fn who(nr: u32, op: Option<u32>) -> Who {
     match (nr, op) {
-        (HYPERVISOR_DOMCTL | HYPERVISOR_SYSCTL | HYPERVISOR_PLATFORM_OP | HYPERVISOR_MCA, _) => {
-            Who::Privileged
-        }
+        (
+            HYPERVISOR_DOMCTL
+            | HYPERVISOR_SYSCTL
+            | HYPERVISOR_PLATFORM_OP
+            | HYPERVISOR_HYPFS_OP
+            | HYPERVISOR_MCA,
+            _,
+        ) => Who::Privileged,
         (HYPERVISOR_CONSOLE_IO, Some(CONSOLEIO_READ)) => Who::Privileged,
         (HYPERVISOR_MMU_UPDATE | HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN, _) => Who::Target,
         (HYPERVISOR_MMUEXT_OP, Some(op)) => match op {

@@ -12,16 +12,17 @@ use abi::xen::VMASST_TYPE_PAE_EXTENDED_CR3;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// The version of the interfaces, which tools choose their libraries by.
-const MAJOR: u64 = 4;
-const MINOR: u64 = 17;
+pub(super) const MAJOR: u32 = 4;
+pub(super) const MINOR: u32 = 17;
 /// Who is behind them.
 pub const EXTRA_VERSION: &str = ".0-xenolith";
 /// Kinds of guests, separated by blanks.
 const CAPABILITIES: &str = "xen-3.0-x86_64 ";
-const CHANGESET: &str = concat!("xenolith ", env!("CARGO_PKG_VERSION"));
-const COMPILER: &str = "rustc";
+pub(super) const CHANGESET: &str = concat!("xenolith ", env!("CARGO_PKG_VERSION"));
+pub(super) const COMPILE_BY: &str = "xenolith";
+pub(super) const COMPILER: &str = "rustc";
 /// A build is the same whenever it is made: instead of a date, its version.
-const COMPILE_DATE: &str = concat!("version ", env!("CARGO_PKG_VERSION"));
+pub(super) const COMPILE_DATE: &str = concat!("version ", env!("CARGO_PKG_VERSION"));
 /// For what an unprivileged domain may not read.
 const DENIED: &str = "<denied>";
 
@@ -44,13 +45,13 @@ fn field<const N: usize>(text: &str) -> [u8; N] {
 pub fn xen_version<M: Machine>(cx: &mut Cx<'_, M>, cmd: u32, arg: u64) -> HcResult {
     let m = &cx.xen.m;
     match cmd {
-        XENVER_VERSION => return Ok(MAJOR << 16 | MINOR),
+        XENVER_VERSION => return Ok(u64::from(MAJOR << 16 | MINOR)),
         XENVER_EXTRAVERSION => guest::write(m, arg, &field::<XEN_EXTRAVERSION_LEN>(EXTRA_VERSION))?,
         XENVER_COMPILE_INFO => {
             let info = CompileInfo {
                 compiler: field(COMPILER),
-                compile_by: field("xenolith"),
-                compile_domain: field("xenolith"),
+                compile_by: field(COMPILE_BY),
+                compile_domain: field(COMPILE_BY),
                 compile_date: field(COMPILE_DATE),
             };
             guest::write(m, arg, &info)?;
