@@ -17,6 +17,7 @@ mod mca;
 mod memory;
 mod pagetables;
 mod platform;
+mod power;
 mod switch;
 mod timers;
 mod trace;
@@ -26,6 +27,7 @@ mod trace_iret;
 mod trace_user;
 mod trace_writes;
 mod traps;
+mod tree;
 mod tsc;
 pub mod user;
 mod xstate;
@@ -45,6 +47,8 @@ pub const ALL: &[(&str, fn())] = &[
     ("memory", memory::run),
     ("xstate", xstate::run),
     ("mca", mca::run),
+    ("power", power::run),
+    ("tree", tree::run),
     ("events", events::run),
     ("platform", platform::run),
 ];

@@ -43,7 +43,7 @@ struct Op {
     payload: [u64; PLATFORM_OP_PAYLOAD_SIZE / 8],
 }
 
-fn ask(cmd: u32, words: &[u64]) -> (i64, [u64; 16]) {
+pub(super) fn ask(cmd: u32, words: &[u64]) -> (i64, [u64; 16]) {
     let header = PlatformOpHeader { cmd, interface_version: XENPF_INTERFACE_VERSION };
     let mut arg = Op { header, payload: [0; _] };
     arg.payload[..words.len()].copy_from_slice(words);
@@ -51,7 +51,7 @@ fn ask(cmd: u32, words: &[u64]) -> (i64, [u64; 16]) {
     (answer, arg.payload)
 }
 
-fn pair(low: u32, high: u32) -> u64 {
+pub(super) fn pair(low: u32, high: u32) -> u64 {
     u64::from(low) | u64::from(high) << 32
 }
 
