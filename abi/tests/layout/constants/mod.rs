@@ -69,6 +69,7 @@ pub const ABSENT_FROM_HEADERS: &[&str] = &[
     "xen_mca::MC_PAYLOAD_OFFSET",
     "xenolith::HYPERVISOR_XENOLITH_OP",
     "xenolith::XENOLITH_WHY",
+    "xenolith::XENOLITH_WHY_NO_OPERATION",
     "xenolith::XENOLITH_WHY_THIS_VCPU",
     "xenolith::XENOLITH_WHY_LINKS",
     "xenolith::XENOLITH_WHY_TEXT",
