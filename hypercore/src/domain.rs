@@ -47,6 +47,8 @@ pub struct Domain {
     /// Shut itself down (or crashed); `shutdown_code` says why.
     pub shut_down: AtomicBool,
     pub shutdown_code: AtomicU32,
+    /// Port of its own that is sent to when it suspends; 0: none.
+    pub suspend_port: AtomicU32,
     /// Nesting count of `pausedomain` (tools' pauses and the hypervisor's own together).
     pub pause_count: AtomicU32,
     /// How often tools have paused it beyond unpausing it; a new domain begins with 1.
@@ -110,6 +112,7 @@ impl Domain {
             dying: AtomicU32::new(0),
             shut_down: AtomicBool::new(false),
             shutdown_code: AtomicU32::new(u32::MAX),
+            suspend_port: AtomicU32::new(0),
             pause_count: AtomicU32::new(1),
             controller_pauses: AtomicU32::new(1),
             arch_config: Mutex::default(),

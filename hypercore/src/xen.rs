@@ -2,6 +2,7 @@
 
 use crate::domain::Domain;
 use crate::domains::DomainTable;
+use crate::event::VirqHandlers;
 use crate::frame::FrameTable;
 use crate::host::HostInfo;
 use crate::io::Irqs;
@@ -24,6 +25,7 @@ pub struct Xen<M: Machine> {
     pub domains: DomainTable,
     pub sched: Scheduler,
     pub timers: Timers,
+    pub virq_handlers: VirqHandlers,
     pub irqs: Irqs,
     pub read_only: ReadOnly,
     pub power: Power,

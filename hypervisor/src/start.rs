@@ -16,6 +16,7 @@ use hypercore::cpumask::CpuMask;
 use hypercore::dom0::build::{Dom0, build};
 use hypercore::dom0::bzimage::{self, Kernel};
 use hypercore::domain::Domain;
+use hypercore::event::VirqHandlers;
 use hypercore::frame::alloc::FrameAllocator;
 use hypercore::frame::table::{FrameTable, OWNED_LEN};
 use hypercore::grant::Limits;
@@ -121,6 +122,7 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
         domains: Default::default(),
         sched: Scheduler::new(cpus as usize),
         timers: Timers::new(cpus as usize),
+        virq_handlers: VirqHandlers::new(),
         irqs: Default::default(),
         read_only: Default::default(),
         power: Default::default(),

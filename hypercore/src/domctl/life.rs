@@ -7,7 +7,7 @@ use crate::ids::CpuId;
 use crate::machine::Machine;
 use crate::refuse;
 use crate::xen::Cx;
-use crate::{sched, time};
+use crate::{event, sched, time};
 use abi::Errno;
 use abi::domctl::*;
 use alloc::sync::Arc;
@@ -42,6 +42,21 @@ pub(super) fn set_handle(dom: &Domain, call: &Call) -> OpResult {
 pub(super) fn set_debugging<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     not_self(cx, dom)?;
     dom.debugged.store(call.get::<DomctlSetdebugging>().enable != 0, Relaxed);
+    DONE
+}
+
+/// The domain's own event channel `port` is sent to whenever it suspends; 0 ends that.
+pub(super) fn subscribe(dom: &Domain, call: &Call) -> OpResult {
+    dom.suspend_port.store(call.get::<DomctlSubscribe>().port, Relaxed);
+    DONE
+}
+
+/// The domain gets this global VIRQ from now on, in the first domain's stead, until it ends.
+/// EINVAL: not a global one, or the domain is ending.
+pub(super) fn set_virq_handler<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
+    let virq = call.get::<DomctlSetVirqHandler>().virq;
+    event::set_virq_handler(cx.xen, dom, virq)
+        .map_err(|e| refuse!(cx.xen, e, "VIRQ {} is not a global one", virq))?;
     DONE
 }
 

@@ -152,6 +152,8 @@ fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         XEN_DOMCTL_UNPAUSEDOMAIN => life::unpause(cx, &dom),
         XEN_DOMCTL_RESUMEDOMAIN => life::resume(cx, &dom),
         XEN_DOMCTL_SETDOMAINHANDLE => life::set_handle(&dom, call),
+        XEN_DOMCTL_SUBSCRIBE => life::subscribe(&dom, call),
+        XEN_DOMCTL_SET_VIRQ_HANDLER => life::set_virq_handler(cx, &dom, call),
         XEN_DOMCTL_SETDEBUGGING => life::set_debugging(cx, &dom, call),
         XEN_DOMCTL_SETTIMEOFFSET => life::set_time_offset(cx, &dom, call),
         XEN_DOMCTL_SETTSCINFO => life::set_tsc_info(cx, &dom, call),

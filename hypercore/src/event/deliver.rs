@@ -2,7 +2,7 @@
 
 use super::channel::{Channel, State};
 use super::level2::{self, Effect};
-use crate::domain::Domain;
+use crate::domain::{Domain, Dying};
 use crate::ids::{DomId, Port, VcpuId};
 use crate::machine::Machine;
 use crate::vcpu::Vcpu;
@@ -13,6 +13,7 @@ use abi::event_channel::EVTCHN_2L_NR_CHANNELS;
 use abi::xen::{NR_VIRQS, VcpuInfo};
 use alloc::sync::Arc;
 use core::mem::offset_of;
+use core::sync::atomic::AtomicU16;
 use core::sync::atomic::Ordering::*;
 
 const CR2: usize = offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2);
@@ -106,11 +107,51 @@ pub fn send_virq<M: Machine>(xen: &'static Xen<M>, vcpu: &Arc<Vcpu>, virq: u32) 
     }
 }
 
-/// A global virtual interrupt, to the domain that handles it: dom0.
+/// Which domain gets each global VIRQ.
+#[derive(Debug)]
+pub struct VirqHandlers([AtomicU16; NR_VIRQS as usize]);
+
+impl VirqHandlers {
+    /// dom0 gets all of them.
+    pub fn new() -> Self {
+        Self([const { AtomicU16::new(DomId::DOM0.0) }; NR_VIRQS as usize])
+    }
+
+    /// Whoever gets `virq`. `None`: there is no such VIRQ.
+    pub fn of(&self, virq: u32) -> Option<DomId> {
+        Some(DomId(self.0.get(virq as usize)?.load(SeqCst)))
+    }
+}
+
+impl Default for VirqHandlers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `dom` gets this global VIRQ from now on. EINVAL: not a global one, or the domain is ending.
+pub fn set_virq_handler<M: Machine>(xen: &Xen<M>, dom: &Domain, virq: u32) -> Result<(), Errno> {
+    let slot = xen.virq_handlers.0.get(virq as usize).filter(|_| super::virq_is_global(virq));
+    slot.ok_or(Errno::EINVAL)?.store(dom.id.0, SeqCst);
+    if dom.dying() != Dying::Alive {
+        forget_virq_handler(xen, dom);
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// dom0 gets again what the domain, which is ending, was to get.
+pub fn forget_virq_handler<M: Machine>(xen: &Xen<M>, dom: &Domain) {
+    for slot in &xen.virq_handlers.0 {
+        let _ = slot.compare_exchange(dom.id.0, DomId::DOM0.0, SeqCst, Relaxed);
+    }
+}
+
+/// A global virtual interrupt, to the domain that handles it.
 pub fn send_global_virq<M: Machine>(xen: &'static Xen<M>, virq: u32) {
     debug_assert!(virq < NR_VIRQS && super::virq_is_global(virq));
-    let Some(dom0) = xen.domains.get(DomId::DOM0) else { return };
-    if let Some(vcpu) = dom0.vcpu(VcpuId(0)) {
+    let Some(dom) = xen.virq_handlers.of(virq).and_then(|id| xen.domains.get(id)) else { return };
+    if let Some(vcpu) = dom.vcpu(VcpuId(0)) {
         send_virq(xen, &vcpu, virq);
     }
 }

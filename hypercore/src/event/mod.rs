@@ -23,8 +23,8 @@ mod tests;
 pub mod words;
 
 pub use deliver::{
-    cr2, deliverable, notify_port, poll_check, send, send_global_virq, send_pirq, send_virq, set_cr2,
-    set_upcall_mask, upcall_masked, upcall_pending,
+    VirqHandlers, cr2, deliverable, forget_virq_handler, notify_port, poll_check, send, send_global_virq,
+    send_pirq, send_virq, set_cr2, set_upcall_mask, set_virq_handler, upcall_masked, upcall_pending,
 };
 pub use info::register_vcpu_info;
 pub use life::{audit, dump, teardown};

@@ -119,6 +119,41 @@ fn loopback_closes_from_either_end() {
 }
 
 #[test]
+fn a_global_virq_goes_to_its_handler_while_that_lives() {
+    let (a, b) = pair();
+    let ports = [&a, &b].map(|g| bind_virq(g.xen, &g.dom, VIRQ_CON_RING, VcpuId(0)).unwrap());
+    let taken = || (take_2level(&a, 0, false), take_2level(&b, 0, false));
+    assert_eq!(set_virq_handler(a.xen, &b.dom, VIRQ_TIMER), Err(Errno::EINVAL));
+    assert_eq!(set_virq_handler(a.xen, &b.dom, NR_VIRQS), Err(Errno::EINVAL));
+    assert_eq!(set_virq_handler(a.xen, &b.dom, VIRQ_CON_RING), Ok(()));
+    send_global_virq(a.xen, VIRQ_CON_RING);
+    assert_eq!(taken(), (vec![], vec![ports[1]]));
+    b.dom.set_dying(crate::domain::Dying::Dying);
+    forget_virq_handler(a.xen, &b.dom);
+    send_global_virq(a.xen, VIRQ_CON_RING);
+    assert_eq!(take_2level(&a, 0, false), [ports[0]]);
+    assert_eq!(set_virq_handler(a.xen, &b.dom, VIRQ_CON_RING), Err(Errno::EINVAL));
+    send_global_virq(a.xen, VIRQ_CON_RING);
+    assert_eq!(take_2level(&a, 0, false), [ports[0]]);
+}
+
+#[test]
+fn who_subscribed_is_told_of_a_suspend_alone() {
+    use crate::sched::{domain_shutdown, shutdown::domain_resume};
+    use abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_SUSPEND};
+    let (a, b) = pair();
+    let port = alloc_unbound(a.xen, &b.dom, a.dom.id).unwrap();
+    let mine = bind_interdomain(a.xen, &a.dom, &b.dom, port).unwrap();
+    assert_eq!(take_2level(&a, 0, false), [mine], "being bound is an event of itself");
+    b.dom.suspend_port.store(port.0, SeqCst);
+    for (reason, told) in [(SHUTDOWN_CRASH, vec![]), (SHUTDOWN_SUSPEND, vec![mine])] {
+        domain_shutdown(a.xen, &b.dom, reason);
+        assert_eq!(take_2level(&a, 0, false), told, "{reason}");
+        domain_resume(a.xen, &b.dom);
+    }
+}
+
+#[test]
 fn virqs_are_bound_once_and_reach_their_vcpu() {
     let (a, _) = pair();
     let t1 = bind_virq(a.xen, &a.dom, VIRQ_TIMER, VcpuId(1)).unwrap();

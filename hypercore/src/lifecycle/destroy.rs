@@ -40,6 +40,7 @@ pub fn kill<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>) -> bool {
 fn begin<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>) {
     sched::pause_domain_sync(xen, dom);
     dom.set_dying(Dying::Dying);
+    event::forget_virq_handler(xen, dom);
     dom.memory.settle();
     // Cannot fail: it takes back.
     let _ = memory::assign::set_claim(xen, dom, 0);

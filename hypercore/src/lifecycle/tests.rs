@@ -9,6 +9,7 @@ use crate::policy::CpuPolicy;
 use crate::testing::{HostMachine, Scratch, World};
 use crate::xen::Xen;
 use abi::Errno;
+use abi::xen::VIRQ_CON_RING;
 use std::vec::Vec;
 
 fn new(id: u16) -> NewDomain {
@@ -65,7 +66,9 @@ fn a_domain_whose_frames_others_hold_stays_as_a_zombie() {
     let frames: Vec<_> = (0..3).map(|_| assign_pages(w.xen, &dom, 0, u64::MAX, 0).unwrap()).collect();
     let held: Vec<FrameRef> = frames.iter().map(|&m| w.xen.frames.get(m, dom.id).unwrap()).collect();
     let shared = dom.shared_info.frame().try_clone().unwrap();
+    crate::event::set_virq_handler(w.xen, &dom, VIRQ_CON_RING).unwrap();
     while !kill(w.xen, &dom) {}
+    assert_eq!(w.xen.virq_handlers.of(VIRQ_CON_RING), Some(DomId::DOM0));
     drop(dom);
     let zombie = w.xen.domains.get(DomId(9)).expect("a zombie");
     assert_eq!((zombie.dying(), w.xen.frames.owned(DomId(9))), (Dying::Dead, 3));

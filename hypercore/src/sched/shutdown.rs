@@ -2,7 +2,7 @@
 
 use super::state::{pause_domain, unpause_domain};
 use crate::domain::Domain;
-use crate::ids::DomId;
+use crate::ids::{DomId, Port};
 use crate::machine::{HostShutdown, Machine};
 use crate::xen::Xen;
 use abi::sched::{
@@ -10,6 +10,7 @@ use abi::sched::{
     SHUTDOWN_WATCHDOG,
 };
 use abi::xen::VIRQ_DOM_EXC;
+use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::Ordering::*;
 
@@ -18,13 +19,18 @@ pub const NO_CODE: u32 = u32::MAX;
 
 /// Marks `dom` as shut down for `reason` (`SHUTDOWN_*`; one recorded before takes precedence), pauses it and
 /// tells the manager by `VIRQ_DOM_EXC`. The first domain takes the machine with it.
-pub fn domain_shutdown<M: Machine>(xen: &'static Xen<M>, dom: &Domain, reason: u32) {
+pub fn domain_shutdown<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, reason: u32) {
     let reason = record_code(dom, reason);
     if dom.id == DomId::DOM0 {
         xen.m.host_shutdown(host_action(reason));
     }
     if dom.shut_down.compare_exchange(false, true, AcqRel, Acquire).is_ok() {
         pause_domain(xen, dom);
+        let port = Port(dom.suspend_port.load(Relaxed));
+        if reason == SHUTDOWN_SUSPEND && port.0 != 0 {
+            // Who asked for it looks at the domain anyway if the port is closed by now.
+            let _ = crate::event::send(xen, dom, port);
+        }
         crate::event::send_global_virq(xen, VIRQ_DOM_EXC);
     }
 }
@@ -58,7 +64,7 @@ pub fn domain_resume<M: Machine>(xen: &Xen<M>, dom: &Domain) {
 }
 
 /// The domain did, or met, something it cannot go on from. Only it is stopped; `why` goes to the log.
-pub fn domain_crash<M: Machine>(xen: &'static Xen<M>, dom: &Domain, why: impl fmt::Display) {
+pub fn domain_crash<M: Machine>(xen: &'static Xen<M>, dom: &Arc<Domain>, why: impl fmt::Display) {
     if !dom.shut_down.load(Acquire) {
         crate::log!(xen.m, Error, "Domain {} crashed: {why}", dom.id.0);
     }

@@ -75,6 +75,7 @@ impl World {
             domains: DomainTable::default(),
             sched: crate::sched::Scheduler::new(cpus as usize),
             timers: crate::time::Timers::new(cpus as usize),
+            virq_handlers: Default::default(),
             irqs: Default::default(),
             read_only: Default::default(),
             host,
