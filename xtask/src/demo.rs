@@ -173,8 +173,10 @@ pub fn create(dom0: &mut Session, args: &str) -> Result<()> {
 
 /// Prints what dom0 can tell of its state: what it waits for, its kernel's and the hypervisor's last messages.
 pub fn last_words(dom0: &mut Session) {
-    // From a guest's console back to dom0's shell, if it was there.
-    let _ = dom0.send("\x1d\n");
+    // From a guest's console back to dom0's shell, if it was there: a key that counts when it comes alone.
+    let _ = dom0.send("\x1d");
+    std::thread::sleep(Duration::from_secs(2));
+    let _ = dom0.send("\n");
     for line in [
         "cat /proc/uptime /proc/loadavg; xl list",
         "ps axo pid,stat,time,wchan:20,args | grep -v '\\[' | tail -30",

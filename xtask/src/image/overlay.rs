@@ -165,6 +165,24 @@ impl Overlay {
              info = xc().physinfo()\n\
              print(\"free\", info[\"free_memory\"], \"scrub\", info[\"scrub_memory\"])\n",
         );
+        self.program(
+            "usr/local/sbin/hold-page",
+            "#!/usr/bin/python3\n\
+             # Maps a frame (2) of a PV guest (1); prints its SHA-256 at once and after each line of input.\n\
+             import ctypes, hashlib, sys\n\
+             lib = ctypes.CDLL(\"libxenforeignmemory.so.1\")\n\
+             lib.xenforeignmemory_open.restype = lib.xenforeignmemory_map.restype = ctypes.c_void_p\n\
+             handle = ctypes.c_void_p(lib.xenforeignmemory_open(None, 0))\n\
+             frame, error = ctypes.c_uint64(int(sys.argv[2])), ctypes.c_int()\n\
+             frames, errors = ctypes.byref(frame), ctypes.byref(error)\n\
+             at = lib.xenforeignmemory_map(handle, int(sys.argv[1]), 1, ctypes.c_size_t(1), frames, errors)\n\
+             if not at or error.value:\n\
+             \x20   sys.exit(f\"not mapped: {error.value}\")\n\
+             while True:\n\
+             \x20   print(hashlib.sha256(ctypes.string_at(at, 4096)).hexdigest(), flush=True)\n\
+             \x20   if not sys.stdin.readline():\n\
+             \x20       break\n",
+        );
         // Each takes one connection at a time on dom0's address: 7001 sends the test file, 7002 answers with
         // the checksum of what it was sent, 7003 sends everything back.
         self.program(

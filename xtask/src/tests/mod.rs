@@ -7,6 +7,7 @@ mod anything;
 mod boots;
 mod crash;
 mod dmesg;
+mod faults;
 mod guests;
 mod host;
 mod licences;
@@ -141,6 +142,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.extend(stock::stages(hypervisor));
             stages.push(tsc::stage(hypervisor));
             stages.push(save::stage(hypervisor, 3));
+            stages.push(faults::stage(hypervisor));
             stages
         }
         Extent::Soak => {
