@@ -25,6 +25,11 @@ const GUEST_PACKAGES: &str = "systemd-sysv,udev,kmod,iproute2,iputils-ping,netca
 const DOM0_PACKAGES: &str = "systemd-sysv,udev,kmod,iproute2,iputils-ping,netcat-openbsd,stress-ng,\
     bridge-utils,xen-utils-4.17,xen-utils-common,xenstore-utils";
 
+/// What both also have where guests do real work.
+const WORK_PACKAGES: &str = "fio,iperf3,xz-utils,zstd";
+/// QEMU is the stock tools' only back-end of disks that are not raw.
+const DOM0_WORK_PACKAGES: &str = "qemu-system-xen,qemu-utils";
+
 /// What dom0 also has where libvirt is tried.
 const LIBVIRT_PACKAGES: &str = "libvirt-daemon,libvirt-daemon-driver-xen,libvirt-clients";
 
@@ -71,7 +76,21 @@ pub fn dom0(env: &Env) -> Result<PathBuf> {
     let base = base(env, "dom0", DOM0_PACKAGES)?;
     let mut overlay = Overlay::new("dom0", PASSWORD);
     overlay.dom0();
-    dom0_from(env, "dom0", &base, overlay)
+    overlay.copy("srv/guest/disk.img", &guest(env)?);
+    dom0_from(env, "dom0", 3072, &base, overlay)
+}
+
+/// The same for guests that do real work: programs that load disk, network and processors in both roots, room for
+/// what they write, QEMU as a back-end of disks, and the kernel 6.12 for guests beside 6.1.
+pub fn dom0_for_work(env: &Env) -> Result<PathBuf> {
+    let base = base(env, "workshop", &format!("{DOM0_PACKAGES},{WORK_PACKAGES},{DOM0_WORK_PACKAGES}"))?;
+    let mut overlay = Overlay::new("dom0", PASSWORD);
+    overlay.dom0();
+    overlay.copy("srv/guest/disk.img", &worker(env)?);
+    let kernel = setup::kernel(env, "6.12")?;
+    overlay.copy("srv/guest/vmlinuz-6.12", &kernel.image);
+    overlay.copy("srv/guest/initramfs-6.12.gz", &initramfs::make(env, &kernel, Purpose::Root)?);
+    dom0_from(env, "workshop", 6144, &base, overlay)
 }
 
 /// The same with libvirt's daemon, which nothing starts.
@@ -80,13 +99,12 @@ pub fn dom0_with_libvirt(env: &Env) -> Result<PathBuf> {
     let mut overlay = Overlay::new("dom0", PASSWORD);
     overlay.dom0();
     overlay.libvirt();
-    dom0_from(env, "libvirt", &base, overlay)
+    overlay.copy("srv/guest/disk.img", &guest(env)?);
+    dom0_from(env, "libvirt", 3072, &base, overlay)
 }
 
-fn dom0_from(env: &Env, name: &str, base: &Path, mut overlay: Overlay) -> Result<PathBuf> {
-    let guest = guest(env)?;
+fn dom0_from(env: &Env, name: &str, size_mib: u32, base: &Path, mut overlay: Overlay) -> Result<PathBuf> {
     let kernel = guest_kernel(env)?;
-    overlay.copy("srv/guest/disk.img", &guest);
     overlay.copy("srv/guest/vmlinuz", &kernel.image);
     overlay.copy("srv/guest/initramfs.gz", &initramfs::make(env, &kernel, Purpose::Root)?);
     overlay.copy("srv/guest/pvgrub", &pvgrub(env)?);
@@ -102,20 +120,27 @@ fn dom0_from(env: &Env, name: &str, base: &Path, mut overlay: Overlay) -> Result
         }
         depmod.push(kernel.version);
     }
-    assemble(env, Recipe { name, label: DOM0_LABEL, size_mib: 3072, base, overlay, depmod })
+    assemble(env, Recipe { name, label: DOM0_LABEL, size_mib, base, overlay, depmod })
 }
 
 fn guest(env: &Env) -> Result<PathBuf> {
     let base = base(env, "guest", GUEST_PACKAGES)?;
+    guest_from(env, "guest", 512, &base)
+}
+
+/// A guest with the programs and the room to do real work.
+fn worker(env: &Env) -> Result<PathBuf> {
+    let base = base(env, "worker", &format!("{GUEST_PACKAGES},{WORK_PACKAGES}"))?;
+    guest_from(env, "worker", 1024, &base)
+}
+
+fn guest_from(env: &Env, name: &str, size_mib: u32, base: &Path) -> Result<PathBuf> {
     let mut overlay = Overlay::new("guest", PASSWORD);
     overlay.guest();
     let kernel = guest_kernel(env)?;
     overlay.copy("boot/vmlinuz", &kernel.image);
     overlay.copy("boot/initrd.gz", &initramfs::make(env, &kernel, Purpose::Root)?);
-    assemble(
-        env,
-        Recipe { name: "guest", label: GUEST_LABEL, size_mib: 512, base: &base, overlay, depmod: vec![] },
-    )
+    assemble(env, Recipe { name, label: GUEST_LABEL, size_mib, base, overlay, depmod: vec![] })
 }
 
 /// GRUB as a PV kernel: it finds `/boot/grub/grub.cfg` on the guest's disks and loads the kernel that it names.

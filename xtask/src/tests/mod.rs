@@ -21,6 +21,7 @@ mod soak;
 mod stock;
 mod tools;
 mod tsc;
+mod work;
 
 use std::time::Instant;
 
@@ -142,6 +143,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.extend(stock::stages(hypervisor));
             stages.push(tsc::stage(hypervisor));
             stages.push(save::stage(hypervisor, 3));
+            stages.extend(work::stages(hypervisor));
             stages.push(faults::stage(hypervisor));
             stages
         }

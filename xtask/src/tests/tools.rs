@@ -1,15 +1,17 @@
 //! Debian's `xl`, command by command, on guests of one and two vCPUs; three guests at once.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use super::{Outcome, Stage};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
-use crate::image::debian::PASSWORD;
+use crate::image::debian::{self, PASSWORD};
 use crate::image::loader::Loader;
 use crate::qemu::{Bus, Chipset};
 use crate::run::Hypervisor;
-use crate::setup::QemuVersion;
+use crate::setup::{Env, QemuVersion};
 
 pub fn stages(hypervisor: Hypervisor) -> [Stage; 2] {
     [
@@ -25,14 +27,27 @@ pub fn stage(
     hypervisor: Hypervisor,
     work: impl Fn(&mut Session) -> Result<()> + 'static,
 ) -> Stage {
+    stage_on(debian::dom0, name, log, hypervisor, move |_, dom0| work(dom0))
+}
+
+/// The same with another disk of dom0's.
+pub fn stage_on(
+    disk: fn(&Env) -> Result<PathBuf>,
+    name: impl Into<String>,
+    log: &'static str,
+    hypervisor: Hypervisor,
+    work: impl Fn(&Env, &mut Session) -> Result<()> + 'static,
+) -> Stage {
     Stage::new(name, move |env| {
-        let mut dom0 = demo::boot_dom0(env, &machine(hypervisor), log)?;
+        let (qemu, mut qemu_machine) = demo::dom0_machine(env, &machine(hypervisor))?;
+        qemu_machine.disks = vec![disk(env)?];
+        let mut dom0 = Session::start(qemu_machine.command(&qemu)?, &env.log(log)?)?;
         dom0.login("dom0", PASSWORD, BOOT)?;
         dom0.must("dmesg -n 1", STEP)?;
         demo::warm_up(&mut dom0)?;
         let before = demo::memory(&mut dom0)?;
         dom0.must("xl debug-keys m", STEP)?;
-        work(&mut dom0)?;
+        work(env, &mut dom0)?;
         demo::wait_gone(&mut dom0)?;
         let after = demo::memory(&mut dom0)?;
         if after != before {
