@@ -3,7 +3,8 @@
 //!
 //! By instructions: one CPU under `-icount shift=0,sleep=off`, where virtual time is 1 ns per instruction, so that
 //! the numbers repeat on any machine. By the wall clock: the same without `-icount`; those numbers are of TCG on
-//! the machine this runs on, and of how busy it was. The hypervisors take turns. [`clock`] reads the virtual time
+//! the machine this runs on, and of how busy it was. The hypervisors take turns. The guest's disk is a file in dom0's
+//! memory, and dom0 is who it talks to over the network. [`clock`] reads the virtual time
 //! from outside; [`report`] makes the tables.
 
 mod clock;
@@ -11,6 +12,7 @@ mod report;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -22,6 +24,7 @@ use crate::expect::Session;
 use crate::image::cpio::Cpio;
 use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
+use crate::image::overlay::{DOM0_ADDRESS, GUEST_ADDRESS};
 use crate::proc;
 use crate::qemu::Machine;
 use crate::run::{self, Hypervisor};
@@ -82,6 +85,8 @@ const ICOUNT_REPEATS: usize = 2;
 const WALL_REPEATS: usize = 3;
 /// Fewer repeats than the program's own default: under `-icount` they agree.
 const COMMAND: &str = "xen-bench --rounds 5 --scale 40";
+/// The guest's disk, in MiB: a file in dom0's memory.
+const DISK_MIB: u32 = 64;
 /// A busy machine and no parallel translation: long.
 const LIMIT: Duration = Duration::from_secs(1200);
 
@@ -92,14 +97,18 @@ struct Bench<'a> {
     qemu: Qemu,
     kernel: Kernel,
     initramfs: PathBuf,
+    /// What dom0 needs to make the guest, as a disk that is a tar archive.
+    disk: PathBuf,
     runs: Vec<Run>,
 }
 
 pub fn bench(env: &Env, args: &Args) -> Result<()> {
     let kernel = run::kernel(env, &args.kernel)?;
-    let initramfs = initramfs_with_program(env, &kernel, &program(env)?)?;
+    let program = program(env)?;
+    let initramfs = initramfs_with_program(env, &kernel, &program)?;
+    let disk = disk(env, &[&initramfs, &program])?;
     let qemu = setup::qemu(env, QemuVersion::V10)?;
-    let mut bench = Bench { env, args, qemu, kernel, initramfs, runs: Vec::new() };
+    let mut bench = Bench { env, args, qemu, kernel, initramfs, disk, runs: Vec::new() };
     let hypervisors = match args.hypervisor[..] {
         [] => vec![Hypervisor::None, Hypervisor::Debian, Hypervisor::Xenolith],
         ref chosen => chosen.to_vec(),
@@ -149,6 +158,19 @@ fn initramfs_with_program(env: &Env, kernel: &Kernel, program: &Path) -> Result<
     Ok(path)
 }
 
+/// Files as an archive that fills a disk: whole sectors.
+fn disk(env: &Env, files: &[&Path]) -> Result<PathBuf> {
+    let path = env.target.join("bench/disk.tar");
+    let mut command = Command::new("tar");
+    command.arg("--create").arg("--file").arg(&path).arg("--record-size=1M");
+    for file in files {
+        let (dir, name) = (file.parent().context("a folder")?, file.file_name().context("a name")?);
+        command.arg("-C").arg(dir).arg(name);
+    }
+    proc::run(&mut command)?;
+    Ok(path)
+}
+
 impl Bench<'_> {
     /// The program in the small dom0, or on Linux without a hypervisor.
     fn dom0(&mut self, hypervisor: Hypervisor, mode: Mode) -> Result<()> {
@@ -166,41 +188,39 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The program in a PV guest made by Debian's `xl` in a Debian dom0; the guest's root is the same initramfs,
-    /// handed to dom0 as a second disk.
+    /// The program in a PV guest made by Debian's `xl` in a Debian dom0; the guest's root is the same initramfs.
     fn guest(&mut self, hypervisor: Hypervisor, mode: Mode) -> Result<()> {
         let args = format!(
             "{KERNEL_ARGS} root=LABEL={DOM0_LABEL} systemd.show_status=auto systemd.log_level=warning"
         );
         let initrd = initramfs::make(self.env, &self.kernel, Purpose::Root)?;
         let mut machine = self.machine(hypervisor, mode, &args, initrd, MEM_GUEST_MIB)?;
-        machine.disks = vec![debian::dom0(self.env)?, self.disk()?];
+        machine.disks = vec![debian::dom0(self.env)?, self.disk.clone()];
         let (mut session, _) = self.start(&machine, hypervisor, mode)?;
         session.login("dom0", PASSWORD, LIMIT)?;
-        let size = fs::metadata(&self.initramfs)?.len();
         for line in [
-            "dmesg -n 1".to_owned(),
-            format!("d=$(ls /dev/sd? | grep -v $(blkid -L {DOM0_LABEL})); head -c {size} $d >/run/b.gz"),
-            "echo 'name=\"b\" kernel=\"/srv/guest/vmlinuz\" ramdisk=\"/run/b.gz\" memory=256' | tr ' ' '\\n' >/run/b.cfg"
+            "dmesg -n 1; cd /run".to_owned(),
+            format!("tar -xf $(ls /dev/sd? | grep -v $(blkid -L {DOM0_LABEL}))"),
+            format!("yes xenolith | head -c {DISK_MIB}M >disk.img"),
+            "echo 'name=\"b\" kernel=\"/srv/guest/vmlinuz\" ramdisk=\"/run/initramfs.gz\" memory=256' | tr ' ' '\\n' >b.cfg"
                 .to_owned(),
-            format!("echo 'extra=\"console=hvc0 {KERNEL_ARGS}\"' >>/run/b.cfg"),
+            format!("echo 'extra=\"console=hvc0 {KERNEL_ARGS}\"' >>b.cfg"),
+            "echo 'disk=[\"/run/disk.img,raw,xvda,w\"]' >>b.cfg; echo 'vif=[\"bridge=xenbr0\"]' >>b.cfg".to_owned(),
+            "(./xen-bench --serve >/dev/null &)".to_owned(),
         ] {
             session.must(&line, LIMIT)?;
         }
-        session.send("xl create -c /run/b.cfg\n")?;
-        session.wait("dom0# ", LIMIT)?;
+        session.send("xl create -c b.cfg\n")?;
+        session.wait("(?m)^dom0# ", LIMIT)?;
+        for line in [
+            format!("ip addr del {DOM0_ADDRESS}/24 dev eth0; ip addr add {GUEST_ADDRESS}/24 dev eth0"),
+            format!("ping -c 1 -w 30 {DOM0_ADDRESS}; export XEN_BENCH_PEER={DOM0_ADDRESS}"),
+        ] {
+            session.must(&line, LIMIT)?;
+        }
         let result = measure(&mut session)?;
         self.add(&session, Run { hypervisor, mode, role: Role::Guest, result, boot: None });
         Ok(())
-    }
-
-    /// The initramfs as a disk: whole sectors.
-    fn disk(&self) -> Result<PathBuf> {
-        let mut bytes = fs::read(&self.initramfs)?;
-        bytes.resize(bytes.len().next_multiple_of(1 << 20), 0);
-        let path = self.initramfs.with_extension("disk");
-        fs::write(&path, bytes)?;
-        Ok(path)
     }
 
     fn machine(

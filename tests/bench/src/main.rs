@@ -12,10 +12,16 @@
 //! a hypervisor) is the string `"absent"`. Under QEMU's `-icount shift=0` a nanosecond is an
 //! instruction. In dom0 `"memory"` says how many pages the machine has, how many are free, and dom0's own.
 //!
+//! `block-read` and `block-stream` (1 MiB an iteration) read `/dev/xvda`, where there is one. `udp`, `tcp-send` and
+//! `tcp-receive` (1 MiB an iteration) talk to the same program elsewhere, which was started with `--serve`, at the
+//! address in `XEN_BENCH_PEER`.
+//!
 //! Options: `--rounds N` (7), `--scale PERCENT` of the iterations (100), `--only NAME,…`, `--list`.
 //! `--child` is its own: the program that the exec benchmark starts.
 
+mod block;
 mod memory;
+mod net;
 mod process;
 mod report;
 mod sys;
@@ -36,6 +42,7 @@ struct Operation {
 
 const OPERATIONS: &[Operation] = &[
     Operation { name: "syscall", iterations: 10_000, prepare: process::null_system_call },
+    Operation { name: "clock", iterations: 10_000, prepare: process::clock },
     Operation { name: "signal", iterations: 4_000, prepare: process::signal },
     Operation { name: "protection-fault", iterations: 2_000, prepare: memory::protection_fault },
     Operation { name: "fresh-page", iterations: 2_000, prepare: memory::fresh_page },
@@ -46,6 +53,11 @@ const OPERATIONS: &[Operation] = &[
     Operation { name: "fork-exec", iterations: 50, prepare: process::fork_exec },
     Operation { name: "xen-version", iterations: 4_000, prepare: xen::version },
     Operation { name: "xen-event", iterations: 2_000, prepare: xen::event_to_self },
+    Operation { name: "block-read", iterations: 1_000, prepare: block::random_read },
+    Operation { name: "block-stream", iterations: 100, prepare: block::sequential_read },
+    Operation { name: "udp", iterations: 1_000, prepare: net::udp_round_trip },
+    Operation { name: "tcp-send", iterations: 100, prepare: net::tcp_send },
+    Operation { name: "tcp-receive", iterations: 100, prepare: net::tcp_receive },
 ];
 
 struct Options {
@@ -71,6 +83,7 @@ fn options() -> Result<Option<Options>, String> {
                 OPERATIONS.iter().for_each(|operation| println!("{}", operation.name));
                 return Ok(None);
             }
+            "--serve" => net::serve(),
             "--child" => return Ok(None),
             _ => return Err(format!("unknown option {arg}; see the head of main.rs")),
         }

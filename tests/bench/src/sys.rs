@@ -43,6 +43,10 @@ impl Pages {
         Self { base: base.cast(), count }
     }
 
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     pub fn page(&self, index: usize) -> *mut u8 {
         assert!(index < self.count);
         // SAFETY: inside the mapping.
