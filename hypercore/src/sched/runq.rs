@@ -493,8 +493,12 @@ impl<T> RunQueue<T> {
             .max_by_key(|(c, _, v)| (*v, soft.contains(*c), *c == last))?;
         let there = &self.cpus[cpu.0 as usize];
         let limit = there.since.saturating_add(there.rate_limit);
-        let look = (now + self.slice(runner, theirs, slot) + MIN_SLICE).max(limit);
-        if vtime < theirs || self.cpus[cpu.0 as usize].until > look {
+        let first = vtime < theirs;
+        // It is not preempted before its limit, to which `schedule` adds a little at most: told before, it would only
+        // come to wait, and to be told again.
+        let slice = if first { MIN_SLICE / 4 } else { self.slice(runner, theirs, slot) + MIN_SLICE };
+        let look = (now + slice).max(limit);
+        if first && now >= limit || there.until > look {
             return self.kick_for(cpu, slot);
         }
         self.endless_for(slot)

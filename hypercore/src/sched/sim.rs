@@ -369,6 +369,32 @@ fn yield_lets_another_go_first() {
     assert_eq!(q.schedule(CpuId(0), 30).next, Some(b));
 }
 
+/// A back-end that runs tells a guest that its request is done: it goes on with what it does, at once.
+#[test]
+fn who_may_not_be_preempted_yet_is_asked_once() {
+    let mut q = RunQueue::new(1, 0);
+    let guest = q.add('g', 256, State::Offline, 0).unwrap();
+    let back_end = q.add('b', 256, State::Offline, 0).unwrap();
+    q.set_runnable(back_end, true, State::Offline, 0);
+    assert_eq!(q.schedule(CpuId(0), 0).next, Some(back_end));
+    let (woken, limit) = (40_000, RATE_LIMIT);
+    let mut at = woken;
+    while at < limit {
+        q.set_runnable(guest, true, State::Blocked, at);
+        let d = q.schedule(CpuId(0), at + 100);
+        assert_eq!(d.next, Some(back_end), "the rate limit protects it");
+        assert!(
+            d.until_ns <= limit.max(at + 100 + MIN_SLICE / 4),
+            "the guest is looked at when that is over"
+        );
+        assert!(d.also.is_empty(), "until then nothing changes: {:?} at {at}", d.also);
+        at += 90_000;
+        q.set_runnable(guest, false, State::Blocked, at - 1_000);
+    }
+    assert_eq!(q.set_runnable(guest, true, State::Blocked, limit), Some(CpuId(0)));
+    assert_eq!(q.schedule(CpuId(0), limit).next, Some(guest), "then it goes first");
+}
+
 #[test]
 fn an_unsaved_context_is_not_picked() {
     let mut q = RunQueue::new(2, 0);
