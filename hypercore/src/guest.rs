@@ -66,6 +66,7 @@ pub fn element<T>(base: u64, i: u64) -> Result<u64, GuestFault> {
 }
 
 /// Copies element `i` of an array of `T` at `base` in.
+#[inline(always)]
 pub fn read_at<M: GuestVa, T: FromBytes + IntoBytes>(m: &M, base: u64, i: u64) -> Result<T, GuestFault> {
     read(m, element::<T>(base, i)?)
 }

@@ -11,11 +11,18 @@ use crate::vcpu::VcpuPrivate;
 use abi::Errno;
 use zerocopy::IntoBytes;
 
+/// Words that are looked at together: a line of the processor's cache.
+pub const LINE: usize = 8;
+
 /// Access to the contents of machine frames. Every method takes a proof that the caller may touch the frame.
 /// Offsets are bytes within the frame; words are 8 bytes and aligned (an implementation may panic otherwise:
 /// offsets never come from a guest unchecked).
 pub trait Frames {
     fn load(&self, f: &impl CanRead, offset: usize) -> u64;
+    /// The OR of the [`LINE`] words from `first` (of the frame's 512, a multiple of [`LINE`]), each loaded once.
+    fn load_line(&self, f: &impl CanRead, first: usize) -> u64 {
+        (first..first + LINE).fold(0, |or, i| or | self.load(f, i * 8))
+    }
     fn store(&self, f: &impl CanWrite, offset: usize, value: u64);
     /// Stores one byte; those beside it may change at the same time.
     fn store_byte(&self, f: &impl CanWrite, offset: usize, value: u8);

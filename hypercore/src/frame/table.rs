@@ -305,6 +305,7 @@ impl FrameRef {
 }
 
 impl Drop for FrameRef {
+    #[inline]
     fn drop(&mut self) {
         self.table.put(self.mfn);
     }

@@ -161,6 +161,7 @@ pub(super) fn put<M: Machine>(xen: &Xen<M>, table: Mfn, level: u8, pte: Pte) -> 
 }
 
 /// As [`put`], for an entry of level 1.
+#[inline(always)]
 pub(super) fn put_leaf<M: Machine>(xen: &Xen<M>, pte: Pte) {
     let mfn = Mfn(pte.mfn());
     if !pte.present() || xen.frames.is_reserved(mfn) {

@@ -36,7 +36,26 @@ pub struct TableLock<'a, M: Machine> {
 
 impl<'a, M: Machine> TableLock<'a, M> {
     /// Locks `f` if it is a validated table. `Ok(Err(f))`: it is none (now).
+    #[inline]
     pub fn new(pt: &Pt<'a, M>, f: FrameRef) -> R<Result<Self, FrameRef>> {
+        if let Some(r) = pt.xen.frames.rec(f.mfn()) {
+            let cur = r.b.load(Relaxed);
+            let b = B(cur);
+            let free = b.has(B::VALIDATED) && !b.has(B::LOCKED) && b.count() < B::COUNT_MAX;
+            if free
+                && let Some(level) = b.kind().level()
+                && r.b.compare_exchange(cur, (cur + B::COUNT_ONE) | B::LOCKED, AcqRel, Relaxed).is_ok()
+            {
+                return Ok(Ok(Self { xen: pt.xen, dom: pt.dom, f: Some(f), level }));
+            }
+        }
+        Self::wait(pt, f)
+    }
+
+    /// As [`Self::new`], when it is not there for the taking.
+    #[cold]
+    #[inline(never)]
+    fn wait(pt: &Pt<'a, M>, f: FrameRef) -> R<Result<Self, FrameRef>> {
         let Some(r) = pt.xen.frames.rec(f.mfn()) else { return Err(Errno::EINVAL.into()) };
         let mut cur = r.b.load(Relaxed);
         loop {
@@ -68,6 +87,19 @@ impl<'a, M: Machine> TableLock<'a, M> {
         }
     }
 
+    /// The lock goes, then the last type count.
+    #[cold]
+    #[inline(never)]
+    fn last(&self, f: FrameRef) {
+        let mfn = f.mfn();
+        if let Some(r) = self.xen.frames.rec(mfn) {
+            r.b.fetch_and(!B::LOCKED, Release);
+        }
+        if put_table(self.xen, f).is_err() {
+            self.dom.mm.defer(mfn);
+        }
+    }
+
     pub fn level(&self) -> u8 {
         self.level
     }
@@ -96,10 +128,10 @@ impl<'a, M: Machine> TableLock<'a, M> {
 }
 
 impl<M: Machine> Drop for TableLock<'_, M> {
+    #[inline]
     fn drop(&mut self) {
         let Some(f) = self.f.take() else { return };
-        let mfn = f.mfn();
-        let Some(r) = self.xen.frames.rec(mfn) else { return };
+        let Some(r) = self.xen.frames.rec(f.mfn()) else { return };
         // The lock and the type count go in one exchange unless the count is the last.
         let mut cur = r.b.load(Relaxed);
         while B(cur).count() > 1 {
@@ -108,9 +140,6 @@ impl<M: Machine> Drop for TableLock<'_, M> {
                 Err(now) => cur = now,
             }
         }
-        r.b.fetch_and(!B::LOCKED, Release);
-        if put_table(self.xen, f).is_err() {
-            self.dom.mm.defer(mfn);
-        }
+        self.last(f);
     }
 }

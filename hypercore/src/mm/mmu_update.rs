@@ -5,6 +5,7 @@ use super::types::get_writable;
 use super::update::set_entry;
 use super::{Fail, Pt, R, mmuext, walk, why};
 use crate::domain::Domain;
+use crate::frame::FrameRef;
 use crate::guest;
 use crate::ids::{DomId, Mfn};
 use crate::machine::Machine;
@@ -118,6 +119,7 @@ impl<'a> Foreign<'a> {
 const PREEMPT_EVERY: u32 = 16;
 
 /// A batch of page-table writes and M2P updates. Commits a prefix and stores its length at `pdone`.
+#[inline]
 pub fn mmu_update<M: Machine>(
     cx: &mut Cx<'_, M>,
     ureqs: u64,
@@ -125,7 +127,26 @@ pub fn mmu_update<M: Machine>(
     pdone: u64,
     foreigndom: u64,
 ) -> HcResult {
-    let (mut count, mut before) = (count as u32, 0u32);
+    // What kernels ask for most.
+    let plain = count as u32 == 1 && pdone == 0 && foreigndom == u64::from(DOMID_SELF);
+    if !plain || !cx.dom.is_alive() {
+        return several(cx, ureqs, count as u32, pdone, foreigndom);
+    }
+    match alone(cx, ureqs) {
+        Ok(()) => Ok(0),
+        Err(e) => unfinished(cx, e, ureqs, (0, 1), pdone, foreigndom),
+    }
+}
+
+#[inline(never)]
+fn several<M: Machine>(
+    cx: &mut Cx<'_, M>,
+    ureqs: u64,
+    mut count: u32,
+    pdone: u64,
+    foreigndom: u64,
+) -> HcResult {
+    let mut before = 0u32;
     if count & MMU_UPDATE_PREEMPTED != 0 {
         count &= !MMU_UPDATE_PREEMPTED;
         if pdone != 0 {
@@ -140,13 +161,42 @@ pub fn mmu_update<M: Machine>(
     }
     match result {
         Ok(()) => Ok(0),
-        Err(Fail::Errno(e)) => Err(within!(cx.xen, e, "request {} of {}", done, count).into()),
-        Err(Fail::Again) => {
+        Err(e) => unfinished(cx, e, ureqs, (done, count), pdone, foreigndom),
+    }
+}
+
+/// The answer to requests of which `done` of `count` are done.
+#[cold]
+fn unfinished<M: Machine>(
+    cx: &mut Cx<'_, M>,
+    why: Fail,
+    ureqs: u64,
+    (done, count): (u32, u32),
+    pdone: u64,
+    foreigndom: u64,
+) -> HcResult {
+    match why {
+        Fail::Errno(e) => Err(within!(cx.xen, e, "request {} of {}", done, count).into()),
+        Fail::Again => {
             let rest = guest::element::<MmuUpdate>(ureqs, u64::from(done)).map_err(|at| fault(cx.xen, at))?;
             let left = u64::from((count - done) | MMU_UPDATE_PREEMPTED);
             cx.restart(HYPERVISOR_MMU_UPDATE, [rest, left, pdone, foreigndom])
         }
     }
+}
+
+/// The only request of a kernel about its own tables and frames.
+#[inline]
+fn alone<M: Machine>(cx: &Cx<'_, M>, ureqs: u64) -> R<()> {
+    let foreign = Foreign::own(cx);
+    let pt = foreign.pt(cx);
+    cx.dom.mm.finish_deferred(cx.xen, cx.dom.id)?;
+    let req: MmuUpdate = guest::read_at(&cx.xen.m, ureqs, 0).map_err(|at| why::fault(cx.xen, at))?;
+    let Some(to) = Write::decode(&pt, &req)? else { return Ok(()) };
+    if let Some(lock) = to.lock(&pt)? {
+        set_entry(&pt, &lock, to.index, to.new, to.keep_ad)?;
+    }
+    Ok(())
 }
 
 fn batch<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign<'_>, ureqs: u64, count: u32, done: &mut u32) -> R<()> {
@@ -167,38 +217,70 @@ fn batch<M: Machine>(cx: &Cx<'_, M>, foreign: &Foreign<'_>, ureqs: u64, count: u
 }
 
 fn one<'a, M: Machine>(pt: &Pt<'a, M>, last: &mut Option<TableLock<'a, M>>, req: &MmuUpdate) -> R<()> {
-    let (cmd, ptr) = (req.ptr & 7, req.ptr & !7);
-    if cmd > MMU_PT_UPDATE_NO_TRANSLATE {
-        return Err(refuse!(pt.xen, Errno::ENOSYS, "there is no kind {} of request", cmd).into());
-    }
-    let mfn = Mfn(ptr >> 12);
-    if cmd == MMU_MACHPHYS_UPDATE {
-        let owner = if pt.page_owner.is_real() { pt.page_owner } else { pt.dom.id };
-        let f =
-            pt.xen.frames.get(mfn, owner).ok_or_else(|| why::not_owned(pt.xen, Errno::EINVAL, mfn, owner))?;
-        pt.xen.m.set_m2p(f.mfn(), req.val);
-        return Ok(());
-    }
-    let index = (ptr & 0xfff) as usize / 8;
-    let keep_ad = cmd == MMU_PT_UPDATE_PRESERVE_AD;
-    if last.as_ref().is_none_or(|l| l.mfn() != mfn) {
+    let Some(to) = Write::decode(pt, req)? else { return Ok(()) };
+    if last.as_ref().is_none_or(|l| l.mfn() != to.table) {
         *last = None;
-        let none = || why::not_owned(pt.xen, Errno::EINVAL, mfn, pt.dom.id);
-        let f = pt.xen.frames.get(mfn, pt.dom.id).ok_or_else(none)?;
+        *last = to.lock(pt)?;
+    }
+    match last {
+        Some(lock) => set_entry(pt, lock, to.index, to.new, to.keep_ad),
+        None => Ok(()),
+    }
+}
+
+/// A request to write an entry of a table.
+struct Write {
+    table: Mfn,
+    index: usize,
+    new: Pte,
+    keep_ad: bool,
+}
+
+impl Write {
+    /// `None`: it was of the other kind, and is done.
+    #[inline(always)]
+    fn decode<M: Machine>(pt: &Pt<'_, M>, req: &MmuUpdate) -> R<Option<Self>> {
+        let (cmd, ptr) = (req.ptr & 7, req.ptr & !7);
+        if cmd > MMU_PT_UPDATE_NO_TRANSLATE {
+            return Err(refuse!(pt.xen, Errno::ENOSYS, "there is no kind {} of request", cmd).into());
+        }
+        let table = Mfn(ptr >> 12);
+        if cmd == MMU_MACHPHYS_UPDATE {
+            set_m2p(pt, table, req.val)?;
+            return Ok(None);
+        }
+        let index = (ptr & 0xfff) as usize / 8;
+        Ok(Some(Self { table, index, new: Pte(req.val), keep_ad: cmd == MMU_PT_UPDATE_PRESERVE_AD }))
+    }
+
+    /// The table, locked. `None`: it is memory that the guest could write itself, and is written.
+    #[inline(always)]
+    fn lock<'a, M: Machine>(&self, pt: &Pt<'a, M>) -> R<Option<TableLock<'a, M>>> {
+        let none = || why::not_owned(pt.xen, Errno::EINVAL, self.table, pt.dom.id);
+        let f = pt.xen.frames.get(self.table, pt.dom.id).ok_or_else(none)?;
         match TableLock::new(pt, f)? {
-            Ok(lock) => *last = Some(lock),
+            Ok(lock) => Ok(Some(lock)),
             Err(f) => {
-                // Not a table: an ordinary write to memory the guest could write itself.
-                let w = get_writable(pt.xen, f)?;
-                pt.xen.m.store(&w, index * 8, req.val);
-                return Ok(());
+                self.to_memory(pt, f)?;
+                Ok(None)
             }
         }
     }
-    match last {
-        Some(lock) => set_entry(pt, lock, index, Pte(req.val), keep_ad),
-        None => Err(Errno::EINVAL.into()),
+
+    #[inline(never)]
+    fn to_memory<M: Machine>(&self, pt: &Pt<'_, M>, f: FrameRef) -> R<()> {
+        let w = get_writable(pt.xen, f)?;
+        pt.xen.m.store(&w, self.index * 8, self.new.0);
+        Ok(())
     }
+}
+
+#[inline(never)]
+fn set_m2p<M: Machine>(pt: &Pt<'_, M>, mfn: Mfn, pfn: u64) -> R<()> {
+    let owner = if pt.page_owner.is_real() { pt.page_owner } else { pt.dom.id };
+    let f = pt.xen.frames.get(mfn, owner).ok_or_else(|| why::not_owned(pt.xen, Errno::EINVAL, mfn, owner))?;
+    pt.xen.m.set_m2p(f.mfn(), pfn);
+    Ok(())
 }
 
 /// Writes the level-1 entry that maps `va`, then flushes as `flags` (`UVMF_*`) say.

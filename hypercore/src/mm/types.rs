@@ -92,15 +92,36 @@ fn set_validated<M: Machine>(xen: &Xen<M>, mfn: Mfn) {
     }
 }
 
+/// One more of a use that others make of the frame already, as [`claim`] does: what nearly all are.
+#[inline(always)]
+fn count_up<M: Machine>(xen: &Xen<M>, mfn: Mfn, want: FrameType) -> bool {
+    let Some(r) = xen.frames.rec(mfn) else { return false };
+    let cur = r.b.load(Relaxed);
+    let b = B(cur);
+    let valid = want == FrameType::Writable || b.has(B::VALIDATED);
+    let more = b.kind() == want && valid && b.count() > 0 && b.count() < B::COUNT_MAX;
+    more && r.b.compare_exchange(cur, cur + B::COUNT_ONE, AcqRel, Relaxed).is_ok()
+}
+
 /// A *writable* type reference.
+#[inline(always)]
 pub fn get_writable<M: Machine>(xen: &Xen<M>, f: FrameRef) -> R<WritableRef> {
-    claim(xen, &f, FrameType::Writable)?;
+    if !count_up(xen, f.mfn(), FrameType::Writable) {
+        claim(xen, &f, FrameType::Writable)?;
+    }
     Ok(WritableRef::new(f))
 }
 
 /// One type count as a table of `level`, validating the table if this is the first. The count, and an existence
 /// reference beside it, belong to whoever records them (an entry, a CR3, a pin); [`put_table`] ends both.
+#[inline(always)]
 pub fn get_table<M: Machine>(pt: &Pt<'_, M>, f: &FrameRef, level: u8) -> R<()> {
+    if count_up(pt.xen, f.mfn(), FrameType::table(level)) { Ok(()) } else { claim_table(pt, f, level) }
+}
+
+/// As [`get_table`], of a frame that may not be one yet.
+#[inline(never)]
+fn claim_table<M: Machine>(pt: &Pt<'_, M>, f: &FrameRef, level: u8) -> R<()> {
     let (start, held) = match claim(pt.xen, f, FrameType::table(level))? {
         Claim::Counted => return Ok(()),
         Claim::First(start, held) => (start, held),

@@ -11,7 +11,7 @@ use super::{Fail, Pt, R, entry, why};
 use crate::frame::FrameRef;
 use crate::frame::record::{B, FrameType};
 use crate::ids::Mfn;
-use crate::machine::Machine;
+use crate::machine::{LINE, Machine};
 use crate::xen::Xen;
 use core::sync::atomic::Ordering::*;
 use x86::pte::{ENTRIES, HV_L4_END, HV_L4_FIRST, Pte};
@@ -55,6 +55,12 @@ pub(super) fn hv_slot(level: u8, index: usize) -> bool {
     level == 4 && (HV_L4_FIRST..HV_L4_END).contains(&index)
 }
 
+/// Whether the line of entries from `first` has nothing present of a guest's: so it is with most lines of most tables.
+#[inline(always)]
+fn is_empty_line<M: Machine>(m: &M, f: &FrameRef, level: u8, first: usize) -> bool {
+    !Pte(m.load_line(f, first)).present() && !hv_slot(level, first)
+}
+
 /// What the hypervisor's slot `index` of a new L4 is: a copy of its own table's. The machine-to-physical table is for
 /// guest kernels; an L4 shows it once it is one's (see [`super::base`]), or from the start where the domain asked
 /// for that order.
@@ -72,22 +78,28 @@ pub(super) fn validate<M: Machine>(
 ) -> Result<(), (Fail, usize)> {
     let m = &pt.xen.m;
     let mut looks = Looks::new::<M>();
-    for i in start..ENTRIES {
-        if hv_slot(level, i) {
-            m.store(&Exclusive(f), i * 8, hv_entry(pt, i));
+    for line in (start / LINE * LINE..ENTRIES).step_by(LINE) {
+        if is_empty_line(m, f, level, line) {
             continue;
         }
-        let old = Pte(m.load(f, i * 8));
-        if !old.present() {
-            continue;
-        }
-        looks.note(pt.xen, level, old, |b| b.has(B::VALIDATED));
-        let new = entry::get(pt, f.mfn(), level, old).map_err(|e| (why::entry(pt.xen, e, level, i), i))?;
-        if new != old {
-            m.store(&Exclusive(f), i * 8, new.0);
-        }
-        if looks.due() && i + 1 < ENTRIES && m.preempt_point() {
-            return Err((Fail::Again, i + 1));
+        for i in line.max(start)..line + LINE {
+            if hv_slot(level, i) {
+                m.store(&Exclusive(f), i * 8, hv_entry(pt, i));
+                continue;
+            }
+            let old = Pte(m.load(f, i * 8));
+            if !old.present() {
+                continue;
+            }
+            looks.note(pt.xen, level, old, |b| b.has(B::VALIDATED));
+            let new =
+                entry::get(pt, f.mfn(), level, old).map_err(|e| (why::entry(pt.xen, e, level, i), i))?;
+            if new != old {
+                m.store(&Exclusive(f), i * 8, new.0);
+            }
+            if looks.due() && i + 1 < ENTRIES && m.preempt_point() {
+                return Err((Fail::Again, i + 1));
+            }
         }
     }
     Ok(())
@@ -96,18 +108,25 @@ pub(super) fn validate<M: Machine>(
 /// Ends the references of entries `..end`. Interrupted: how many still hold theirs.
 pub(super) fn devalidate<M: Machine>(xen: &Xen<M>, f: &FrameRef, level: u8, end: usize) -> Result<(), usize> {
     let mut looks = Looks::new::<M>();
-    for i in (0..end).rev() {
-        if hv_slot(level, i) {
+    let mut line = end.next_multiple_of(LINE);
+    while line > 0 {
+        line -= LINE;
+        if is_empty_line(&xen.m, f, level, line) {
             continue;
         }
-        let old = Pte(xen.m.load(f, i * 8));
-        if !old.present() {
-            continue;
-        }
-        looks.note(xen, level, old, |b| b.count() > 1);
-        entry::put(xen, f.mfn(), level, old).map_err(|_| i)?;
-        if looks.due() && i > 0 && xen.m.preempt_point() {
-            return Err(i);
+        for i in (line..end.min(line + LINE)).rev() {
+            let old = Pte(xen.m.load(f, i * 8));
+            if hv_slot(level, i) || !old.present() {
+                continue;
+            }
+            looks.note(xen, level, old, |b| b.count() > 1);
+            match level {
+                1 => entry::put_leaf(xen, old),
+                _ => entry::put(xen, f.mfn(), level, old).map_err(|_| i)?,
+            }
+            if looks.due() && i > 0 && xen.m.preempt_point() {
+                return Err(i);
+            }
         }
     }
     Ok(())
