@@ -102,11 +102,13 @@ fn overdue(deadline: u64) -> bool {
     if deadline == u64::MAX {
         return false;
     }
-    let late = now_ns().saturating_sub(deadline);
+    let cpu = percpu::this();
+    // A deadline may be long past when it is set.
+    let late = now_ns().saturating_sub(deadline.max(cpu.timer_set_ns.get()));
     if late < LOST_AFTER_NS {
         return false;
     }
-    let (cpu, left) = (percpu::this().id, apic::local::timer_left());
+    let (cpu, left) = (cpu.id, apic::local::timer_left());
     crate::warning!(
         "CPU{cpu}: the timer's interrupt is {} ms late, its count is {left}; set anew",
         late / 1_000_000
@@ -128,7 +130,9 @@ fn start_timer() {
         apic::local::timer_start(0);
         return;
     }
-    let ns = deadline.saturating_sub(now_ns());
+    let now = now_ns();
+    cpu.timer_set_ns.set(now);
+    let ns = deadline.saturating_sub(now);
     let count = u128::from(ns) * u128::from(scale().apic_khz) / 1_000_000;
     // A count too large is cut; the interrupt then sets the rest.
     apic::local::timer_start(count.clamp(1, u128::from(u32::MAX)) as u32);
