@@ -199,7 +199,7 @@ impl FrameAllocator {
 
     /// Free frames among `first..end`.
     pub fn free_within(&self, first: u64, end: u64) -> u64 {
-        let end = end.min(self.max_mfn);
+        let (first, end) = (first.min(self.max_mfn), end.min(self.max_mfn));
         let inner = self.inner.lock();
         let mut frames = 0;
         for (k, free) in inner.free.iter().enumerate() {
@@ -370,6 +370,9 @@ mod tests {
             let (lo, hi) = (rnd.below(frames), rnd.below(frames));
             let (lo, hi) = (lo.min(hi), lo.max(hi));
             assert_eq!(a.free_within(lo, hi), free.range(lo..hi).count() as u64);
+            for bound in [a.max_mfn, 1 << 51, u64::MAX] {
+                assert_eq!(a.free_within(bound, u64::MAX), 0);
+            }
             for (s, order) in held {
                 a.free_range(Mfn(s), 1 << order, false);
             }
