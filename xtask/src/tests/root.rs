@@ -104,8 +104,8 @@ fn on_its_disk(dom0: &mut Session, bus: Bus) -> Result<()> {
     Ok(())
 }
 
-/// The package comes from the repository on this machine's loopback.
-fn install(dom0: &mut Session, repository: &Repository) -> Result<()> {
+/// The package comes from the repository on this machine's loopback; to dom0 or to a guest, at whose prompt we are.
+pub fn install(dom0: &mut Session, repository: &Repository) -> Result<()> {
     let source = format!("deb [trusted=yes] http://{HOST_ADDRESS}:{} {SUITE} main", repository.port);
     dom0.must(&format!("echo '{source}' > /etc/apt/sources.list && apt-get update"), BOOT)?;
     dom0.must(&format!("DEBIAN_FRONTEND=noninteractive apt-get install -y {PACKAGE}"), BOOT)?;

@@ -2,15 +2,22 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{Stage, tools};
+use super::{Stage, root, tools};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
 use crate::image::debian::{self, PASSWORD};
+use crate::image::overlay::DOM0_ADDRESS;
+use crate::repository::Repository;
 use crate::run::Hypervisor;
 use crate::setup::Env;
 
-pub fn stages(hypervisor: Hypervisor) -> [Stage; 1] {
-    [stage("work: guests with the kernels 6.1 and 6.12", "work-kernels", hypervisor, |_, dom0| kernels(dom0))]
+pub fn stages(hypervisor: Hypervisor) -> [Stage; 2] {
+    [
+        stage("work: guests with the kernels 6.1 and 6.12", "work-kernels", hypervisor, |_, dom0| {
+            kernels(dom0)
+        }),
+        stage("work: fio, iperf3, xz and apt in guests", "work-load", hypervisor, load),
+    ]
 }
 
 fn stage(
@@ -55,6 +62,55 @@ fn kernels(dom0: &mut Session) -> Result<()> {
     }
     dom0.must("kill %net-server", STEP).map(drop)
 }
+
+/// Two guests: the one, of two vCPUs, reads what it has written to its disk, talks to dom0 as fast as it can, compresses
+/// what dom0 compresses as well, and installs a package; both talk to each other.
+fn load(env: &Env, dom0: &mut Session) -> Result<()> {
+    let repository = Repository::serve(env)?;
+    dom0.must("cp --sparse=always /srv/guest/disk.img /srv/guest/disk2.img && sync", BOOT)?;
+    dom0.must("iperf3 -s -D", STEP)?;
+    let sums = dom0.must(COMPRESS, BOOT)?;
+    demo::create(dom0, "/etc/xen/guest.cfg vcpus=2 memory=512")?;
+    let disk = "disk=[\"format=raw,vdev=xvda,access=rw,target=/srv/guest/disk2.img\"]";
+    let vif = "vif=[\"bridge=xenbr0,mac=00:16:3e:00:00:02\"]";
+    demo::create(dom0, &format!("/etc/xen/guest.cfg 'name=\"other\"' '{disk}' '{vif}'"))?;
+    enter(dom0, "other")?;
+    dom0.must(
+        "nic=$(basename /sys/class/net/e*); ip addr replace 10.0.2.21/24 dev $nic && ip addr del 10.0.2.20/24 dev $nic && iperf3 -s -D",
+        STEP,
+    )?;
+    leave(dom0)?;
+    enter(dom0, "guest")?;
+    dom0.must(&fio("/root/fio", 32), BOOT)?;
+    for (peer, who) in [(DOM0_ADDRESS, "dom0"), ("10.0.2.21", "another guest")] {
+        for way in ["", "-R"] {
+            let said = dom0.must(&format!("iperf3 -c {peer} -t 5 {way}"), STEP)?;
+            let rate = said.lines().find(|line| line.contains("receiver")).unwrap_or_default();
+            println!("iperf3 with {who} {way}: {rate}");
+        }
+    }
+    let here = dom0.must(COMPRESS, BOOT)?;
+    if here != sums {
+        bail!("compressed in the guest:\n{here}\nand in dom0:\n{sums}");
+    }
+    root::install(dom0, &repository)?;
+    leave(dom0)?;
+    demo::audit(dom0, "with both guests running")?;
+    dom0.must("xl shutdown -w guest && xl shutdown -w other", BOOT)?;
+    dom0.must("kill $(pidof iperf3)", STEP).map(drop)
+}
+
+/// Writes and reads back, each block with its checksum, many requests at a time.
+fn fio(file: &str, mib: u32) -> String {
+    format!(
+        "fio --name=v --filename={file} --size={mib}M --rw=randrw --bsrange=512-64k --direct=1 --ioengine=libaio \
+         --iodepth=32 --verify=crc32c --verify_fatal=1 --eta=never --output=/run/fio.log || {{ cat /run/fio.log; false; }}"
+    )
+}
+
+/// Something big, compressed by two threads of two programs and unpacked again; the same everywhere.
+const COMPRESS: &str = "cd /root && seq 2000000 > big && xz -k -2 -T2 --block-size=2MiB big && zstd -q -k -6 -T2 big && \
+     sha256sum big big.xz big.zst && xz -dc -T2 big.xz | cmp - big && zstd -dc big.zst | cmp - big && rm big*";
 
 /// To the console of a guest that boots, and into it.
 fn enter(dom0: &mut Session, name: &str) -> Result<()> {
