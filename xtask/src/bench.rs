@@ -8,6 +8,7 @@
 //! from outside; [`report`] makes the tables.
 
 mod clock;
+mod guest;
 mod report;
 
 use std::fs;
@@ -22,13 +23,12 @@ use crate::build;
 use crate::demo::{BOOT, STEP};
 use crate::expect::Session;
 use crate::image::cpio::Cpio;
-use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
-use crate::image::overlay::{DOM0_ADDRESS, GUEST_ADDRESS};
 use crate::proc;
 use crate::qemu::Machine;
 use crate::run::{self, Hypervisor};
 use crate::setup::{self, Env, Kernel, Qemu, QemuVersion};
+use crate::tests::guests;
 use clock::Clock;
 
 #[derive(clap::Args, Clone, Debug)]
@@ -39,6 +39,9 @@ pub struct Args {
     /// No PV guest: needs no Debian disk
     #[arg(long)]
     pub dom0_only: bool,
+    /// Nothing but the PV guest and dom0's tools
+    #[arg(long, conflicts_with = "dom0_only")]
+    pub guest_only: bool,
     /// Only these hypervisors (may be repeated)
     #[arg(long, value_enum)]
     pub hypervisor: Vec<Hypervisor>,
@@ -63,6 +66,8 @@ pub enum Role {
     /// dom0, or Linux on the bare machine.
     Dom0,
     Guest,
+    /// A Debian dom0, at what its tools do.
+    Life,
 }
 
 /// One run of the program.
@@ -84,9 +89,7 @@ const TARGET: &str = "x86_64-unknown-linux-musl";
 const ICOUNT_REPEATS: usize = 2;
 const WALL_REPEATS: usize = 3;
 /// Fewer repeats than the program's own default: under `-icount` they agree.
-const COMMAND: &str = "xen-bench --rounds 5 --scale 40";
-/// The guest's disk, in MiB: a file in dom0's memory.
-const DISK_MIB: u32 = 64;
+const ROUNDS: &str = "--rounds 5 --scale 40";
 /// A busy machine and no parallel translation: long.
 const LIMIT: Duration = Duration::from_secs(1200);
 
@@ -106,7 +109,7 @@ pub fn bench(env: &Env, args: &Args) -> Result<()> {
     let kernel = run::kernel(env, &args.kernel)?;
     let program = program(env)?;
     let initramfs = initramfs_with_program(env, &kernel, &program)?;
-    let disk = disk(env, &[&initramfs, &program])?;
+    let disk = disk(env, &[&initramfs, &program, &guests::image(env)?])?;
     let qemu = setup::qemu(env, QemuVersion::V10)?;
     let mut bench = Bench { env, args, qemu, kernel, initramfs, disk, runs: Vec::new() };
     let hypervisors = match args.hypervisor[..] {
@@ -119,7 +122,9 @@ pub fn bench(env: &Env, args: &Args) -> Result<()> {
     }
     for mode in plan {
         for &hypervisor in &hypervisors {
-            bench.dom0(hypervisor, mode)?;
+            if !args.guest_only {
+                bench.dom0(hypervisor, mode)?;
+            }
             if hypervisor != Hypervisor::None && !args.dom0_only {
                 bench.guest(hypervisor, mode)?;
             }
@@ -188,41 +193,6 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The program in a PV guest made by Debian's `xl` in a Debian dom0; the guest's root is the same initramfs.
-    fn guest(&mut self, hypervisor: Hypervisor, mode: Mode) -> Result<()> {
-        let args = format!(
-            "{KERNEL_ARGS} root=LABEL={DOM0_LABEL} systemd.show_status=auto systemd.log_level=warning"
-        );
-        let initrd = initramfs::make(self.env, &self.kernel, Purpose::Root)?;
-        let mut machine = self.machine(hypervisor, mode, &args, initrd, MEM_GUEST_MIB)?;
-        machine.disks = vec![debian::dom0(self.env)?, self.disk.clone()];
-        let (mut session, _) = self.start(&machine, hypervisor, mode)?;
-        session.login("dom0", PASSWORD, LIMIT)?;
-        for line in [
-            "dmesg -n 1; cd /run".to_owned(),
-            format!("tar -xf $(ls /dev/sd? | grep -v $(blkid -L {DOM0_LABEL}))"),
-            format!("yes xenolith | head -c {DISK_MIB}M >disk.img"),
-            "echo 'name=\"b\" kernel=\"/srv/guest/vmlinuz\" ramdisk=\"/run/initramfs.gz\" memory=256' | tr ' ' '\\n' >b.cfg"
-                .to_owned(),
-            format!("echo 'extra=\"console=hvc0 {KERNEL_ARGS}\"' >>b.cfg"),
-            "echo 'disk=[\"/run/disk.img,raw,xvda,w\"]' >>b.cfg; echo 'vif=[\"bridge=xenbr0\"]' >>b.cfg".to_owned(),
-            "(./xen-bench --serve >/dev/null &)".to_owned(),
-        ] {
-            session.must(&line, LIMIT)?;
-        }
-        session.send("xl create -c b.cfg\n")?;
-        session.wait("(?m)^dom0# ", LIMIT)?;
-        for line in [
-            format!("ip addr del {DOM0_ADDRESS}/24 dev eth0; ip addr add {GUEST_ADDRESS}/24 dev eth0"),
-            format!("ping -c 1 -w 30 {DOM0_ADDRESS}; export XEN_BENCH_PEER={DOM0_ADDRESS}"),
-        ] {
-            session.must(&line, LIMIT)?;
-        }
-        let result = measure(&mut session)?;
-        self.add(&session, Run { hypervisor, mode, role: Role::Guest, result, boot: None });
-        Ok(())
-    }
-
     fn machine(
         &self,
         hypervisor: Hypervisor,
@@ -265,7 +235,16 @@ impl Bench<'_> {
 /// Runs the program at the small system's prompt.
 fn measure(session: &mut Session) -> Result<Value> {
     session.must("dmesg -n 1", STEP.max(BOOT))?;
-    let output = session.must(COMMAND, LIMIT)?;
+    ask(session, &format!("xen-bench {ROUNDS}"))
+}
+
+/// Runs a command that prints an object.
+fn ask(session: &mut Session, command: &str) -> Result<Value> {
+    object(&session.must(command, LIMIT)?)
+}
+
+/// The object among what was printed.
+fn object(output: &str) -> Result<Value> {
     let line = output.lines().find(|line| line.starts_with('{')).context("xen-bench printed no result")?;
     serde_json::from_str(line).with_context(|| format!("what xen-bench printed: {line}"))
 }

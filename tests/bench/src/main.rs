@@ -10,18 +10,25 @@
 //! Each operation is timed `rounds` times over its `iterations`; `ns` is the median round's time per
 //! iteration, `total_ns` all rounds together. An operation the machine cannot do (hypercalls without
 //! a hypervisor) is the string `"absent"`. Under QEMU's `-icount shift=0` a nanosecond is an
-//! instruction. In dom0 `"memory"` says how many pages the machine has, how many are free, and dom0's own.
+//! instruction. In dom0 `"memory"` says how many pages the machine has, how many are free, dom0's own, and those of
+//! all guests.
 //!
 //! `block-read` and `block-stream` (1 MiB an iteration) read `/dev/xvda`, where there is one. `udp`, `tcp-send` and
 //! `tcp-receive` (1 MiB an iteration) talk to the same program elsewhere, which was started with `--serve`, at the
 //! address in `XEN_BENCH_PEER`.
 //!
+//! `event-round-trip` and `grant-copy-round-trip` go to that program, too, which is in dom0 then.
+//!
 //! Options: `--rounds N` (7), `--scale PERCENT` of the iterations (100), `--only NAME,…`, `--list`.
+//! `--time N COMMAND…` runs a command so often and prints the median as `{"ns": 1.0}`; `--exec COMMAND…` prints the time-stamp counter as `{"tsc": 1}` and becomes the command.
 //! `--child` is its own: the program that the exec benchmark starts.
 
 mod block;
+mod command;
+mod life;
 mod memory;
 mod net;
+mod partner;
 mod process;
 mod report;
 mod sys;
@@ -31,8 +38,17 @@ use std::process::ExitCode;
 
 use report::Measured;
 
-/// Prepares an operation; the answer runs it a number of times. `None`: this machine has not got it.
-type Prepare = fn() -> Option<Box<dyn FnMut(u64)>>;
+/// Runs an operation a number of times.
+type Run = Box<dyn FnMut(u64)>;
+/// Runs an operation with what has to go with it; answers the nanoseconds that it alone took.
+type Timed = Box<dyn FnMut(u64) -> u64>;
+
+/// Prepares an operation. `None`: this machine has not got it.
+enum Prepare {
+    Whole(fn() -> Option<Run>),
+    Alone(fn() -> Option<Timed>),
+}
+use Prepare::{Alone, Whole};
 
 struct Operation {
     name: &'static str,
@@ -41,23 +57,33 @@ struct Operation {
 }
 
 const OPERATIONS: &[Operation] = &[
-    Operation { name: "syscall", iterations: 10_000, prepare: process::null_system_call },
-    Operation { name: "clock", iterations: 10_000, prepare: process::clock },
-    Operation { name: "signal", iterations: 4_000, prepare: process::signal },
-    Operation { name: "protection-fault", iterations: 2_000, prepare: memory::protection_fault },
-    Operation { name: "fresh-page", iterations: 2_000, prepare: memory::fresh_page },
-    Operation { name: "copy-on-write", iterations: 1_000, prepare: memory::copy_on_write },
-    Operation { name: "mprotect", iterations: 4_000, prepare: memory::mprotect },
-    Operation { name: "pipe", iterations: 2_000, prepare: process::pipe_ping_pong },
-    Operation { name: "fork-exit", iterations: 100, prepare: process::fork_exit },
-    Operation { name: "fork-exec", iterations: 50, prepare: process::fork_exec },
-    Operation { name: "xen-version", iterations: 4_000, prepare: xen::version },
-    Operation { name: "xen-event", iterations: 2_000, prepare: xen::event_to_self },
-    Operation { name: "block-read", iterations: 1_000, prepare: block::random_read },
-    Operation { name: "block-stream", iterations: 100, prepare: block::sequential_read },
-    Operation { name: "udp", iterations: 1_000, prepare: net::udp_round_trip },
-    Operation { name: "tcp-send", iterations: 100, prepare: net::tcp_send },
-    Operation { name: "tcp-receive", iterations: 100, prepare: net::tcp_receive },
+    Operation { name: "syscall", iterations: 10_000, prepare: Whole(process::null_system_call) },
+    Operation { name: "clock", iterations: 10_000, prepare: Whole(process::clock) },
+    Operation { name: "signal", iterations: 4_000, prepare: Whole(process::signal) },
+    Operation { name: "protection-fault", iterations: 2_000, prepare: Whole(memory::protection_fault) },
+    Operation { name: "fresh-page", iterations: 2_000, prepare: Whole(memory::fresh_page) },
+    Operation { name: "copy-on-write", iterations: 1_000, prepare: Whole(memory::copy_on_write) },
+    Operation { name: "mprotect", iterations: 4_000, prepare: Whole(memory::mprotect) },
+    Operation { name: "pipe", iterations: 2_000, prepare: Whole(process::pipe_ping_pong) },
+    Operation { name: "fork-exit", iterations: 100, prepare: Whole(process::fork_exit) },
+    Operation { name: "fork-exec", iterations: 50, prepare: Whole(process::fork_exec) },
+    Operation { name: "xen-version", iterations: 4_000, prepare: Whole(xen::version) },
+    Operation { name: "xen-event", iterations: 2_000, prepare: Whole(xen::event_to_self) },
+    Operation { name: "block-read", iterations: 1_000, prepare: Whole(block::random_read) },
+    Operation { name: "block-stream", iterations: 100, prepare: Whole(block::sequential_read) },
+    Operation { name: "udp", iterations: 1_000, prepare: Whole(net::udp_round_trip) },
+    Operation { name: "tcp-send", iterations: 100, prepare: Whole(net::tcp_send) },
+    Operation { name: "tcp-receive", iterations: 100, prepare: Whole(net::tcp_receive) },
+    Operation { name: "event-round-trip", iterations: 2_000, prepare: Whole(net::event_round_trip) },
+    Operation {
+        name: "grant-copy-round-trip",
+        iterations: 2_000,
+        prepare: Whole(net::grant_copy_round_trip),
+    },
+    Operation { name: "domain-create", iterations: 100, prepare: Alone(life::create) },
+    Operation { name: "domain-destroy", iterations: 100, prepare: Alone(life::destroy) },
+    Operation { name: "domain-create-16m", iterations: 20, prepare: Alone(life::create_16_mib) },
+    Operation { name: "domain-destroy-16m", iterations: 20, prepare: Alone(life::destroy_16_mib) },
 ];
 
 struct Options {
@@ -84,6 +110,11 @@ fn options() -> Result<Option<Options>, String> {
                 return Ok(None);
             }
             "--serve" => net::serve(),
+            "--time" => {
+                let rounds = number(value()?)? as usize;
+                return command::time(rounds, &args.collect::<Vec<_>>()).map(|()| None);
+            }
+            "--exec" => return Err(command::exec(&args.collect::<Vec<_>>())),
             "--child" => return Ok(None),
             _ => return Err(format!("unknown option {arg}; see the head of main.rs")),
         }
@@ -95,17 +126,21 @@ fn options() -> Result<Option<Options>, String> {
 }
 
 fn measure(operation: &Operation, options: &Options) -> Option<Measured> {
-    let mut run = (operation.prepare)()?;
+    let mut run = match operation.prepare {
+        Alone(prepare) => prepare()?,
+        Whole(prepare) => {
+            let mut run = prepare()?;
+            Box::new(move |times| {
+                let start = sys::now_ns();
+                run(times);
+                sys::now_ns() - start
+            })
+        }
+    };
     let iterations = (operation.iterations * options.scale / 100).max(1);
     // The first round warms up and is not counted.
     run(iterations.min(100));
-    let rounds: Vec<u64> = (0..options.rounds)
-        .map(|_| {
-            let start = sys::now_ns();
-            run(iterations);
-            sys::now_ns() - start
-        })
-        .collect();
+    let rounds: Vec<u64> = (0..options.rounds).map(|_| run(iterations)).collect();
     Some(Measured::new(iterations, &rounds))
 }
 

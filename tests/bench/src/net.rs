@@ -1,9 +1,11 @@
-//! The network between two machines: round trips of a datagram, and streams both ways.
+//! The network between two machines: round trips of a datagram, and streams both ways; and how a guest tells dom0's
+//! program what else to answer.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use crate::partner::{self, Offer};
 use crate::sys;
 
 /// Of the datagrams that come back and of the streams.
@@ -15,9 +17,11 @@ const CHUNK: usize = 128 << 10;
 /// A lost datagram ends the measurement instead of hanging it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The first word of a stream: which way, and how many MiB.
+/// The first word of a request: a stream, which way; how many MiB follows.
 const TO_SERVER: u32 = 1;
 const FROM_SERVER: u32 = 2;
+/// Answers events at a port; the grant follows.
+const EVENTS: u32 = 3;
 
 /// Where the other program serves, if it does.
 fn peer() -> Option<String> {
@@ -55,8 +59,8 @@ pub fn serve() -> ! {
 fn serve_stream(mut stream: TcpStream) -> std::io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     loop {
-        let [way, mib] = [read_word(&mut stream)?, read_word(&mut stream)?];
-        let mut left = mib as usize * MIB;
+        let [way, what] = [read_word(&mut stream)?, read_word(&mut stream)?];
+        let mut left = what as usize * MIB;
         match way {
             TO_SERVER => {
                 while left > 0 {
@@ -73,6 +77,10 @@ fn serve_stream(mut stream: TcpStream) -> std::io::Result<()> {
                     stream.write_all(&buffer)?;
                     left -= CHUNK;
                 }
+            }
+            EVENTS => {
+                let offer = Offer { port: what, grant: read_word(&mut stream)? };
+                stream.write_all(&[partner::answer(offer).into()])?;
             }
             _ => return Err(ErrorKind::InvalidData.into()),
         }
@@ -106,11 +114,28 @@ fn connect() -> Option<TcpStream> {
     Some(stream)
 }
 
-fn command(stream: &mut TcpStream, way: u32, mib: u64) {
-    let mut words = [0; 8];
-    words[..4].copy_from_slice(&way.to_le_bytes());
-    words[4..].copy_from_slice(&(mib as u32).to_le_bytes());
-    need(stream.write_all(&words), "asking for a stream");
+fn command(stream: &mut TcpStream, words: &[u32]) {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    need(stream.write_all(&bytes), "asking the other program");
+}
+
+/// An event to dom0's program and one back.
+pub fn event_round_trip() -> Option<Box<dyn FnMut(u64)>> {
+    let mut stream = connect()?;
+    partner::round_trip(false, |offer| offer_events(&mut stream, offer))
+}
+
+/// The same, and in between dom0's program copies a page out of this domain and back.
+pub fn grant_copy_round_trip() -> Option<Box<dyn FnMut(u64)>> {
+    let mut stream = connect()?;
+    partner::round_trip(true, |offer| offer_events(&mut stream, offer))
+}
+
+fn offer_events(stream: &mut TcpStream, offer: Offer) -> bool {
+    command(stream, &[EVENTS, offer.port, offer.grant]);
+    let mut answer = [0];
+    need(stream.read_exact(&mut answer), "offering an event channel");
+    answer == [1]
 }
 
 /// Bytes to the other machine, until it has read all.
@@ -118,7 +143,7 @@ pub fn tcp_send() -> Option<Box<dyn FnMut(u64)>> {
     let mut stream = connect()?;
     let buffer = vec![0; CHUNK];
     Some(Box::new(move |times| {
-        command(&mut stream, TO_SERVER, times);
+        command(&mut stream, &[TO_SERVER, times as u32]);
         for _ in 0..times as usize * MIB / CHUNK {
             need(stream.write_all(&buffer), "sending a stream");
         }
@@ -131,7 +156,7 @@ pub fn tcp_receive() -> Option<Box<dyn FnMut(u64)>> {
     let mut stream = connect()?;
     let mut buffer = vec![0; CHUNK];
     Some(Box::new(move |times| {
-        command(&mut stream, FROM_SERVER, times);
+        command(&mut stream, &[FROM_SERVER, times as u32]);
         let mut left = times as usize * MIB;
         while left > 0 {
             let want = left.min(CHUNK);
@@ -155,10 +180,10 @@ mod tests {
         std::thread::spawn(move || serve_stream(accepted));
         for _ in 0..2 {
             let mut one = vec![7; MIB];
-            command(&mut stream, TO_SERVER, 1);
+            command(&mut stream, &[TO_SERVER, 1]);
             stream.write_all(&one).unwrap();
             stream.read_exact(&mut [0]).unwrap();
-            command(&mut stream, FROM_SERVER, 1);
+            command(&mut stream, &[FROM_SERVER, 1]);
             one.fill(0);
             stream.read_exact(&mut one).unwrap();
             assert!(one.iter().all(|byte| *byte == 7), "what it has in its buffer is what it was sent");

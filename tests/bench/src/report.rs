@@ -43,10 +43,11 @@ pub fn json(rounds: usize, results: &[(&str, Option<Measured>)], memory: Option<
         };
     }
     text.push('}');
-    if let Some(Memory { total, free, own }) = memory {
+    if let Some(Memory { total, free, own, guests, guests_own }) = memory {
         let _ = write!(
             text,
-            ", \"memory\": {{\"total_pages\": {total}, \"free_pages\": {free}, \"own_pages\": {own}}}"
+            ", \"memory\": {{\"total_pages\": {total}, \"free_pages\": {free}, \"own_pages\": {own}, \
+             \"guests\": {guests}, \"guests_pages\": {guests_own}}}"
         );
     }
     text.push('}');

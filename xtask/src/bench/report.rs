@@ -98,8 +98,10 @@ fn tables(runs: &[Run], hypervisors: &[Hypervisor]) -> Vec<Table> {
     for (mode, role, title) in [
         (Mode::Instructions, Role::Dom0, "dom0, by instructions"),
         (Mode::Instructions, Role::Guest, "PV guest, by instructions"),
+        (Mode::Instructions, Role::Life, "The life of domains, by instructions"),
         (Mode::Wall, Role::Dom0, "dom0, by the wall clock (TCG; as busy as the machine was)"),
         (Mode::Wall, Role::Guest, "PV guest, by the wall clock (TCG; as busy as the machine was)"),
+        (Mode::Wall, Role::Life, "The life of domains, by the wall clock (TCG; as busy as the machine was)"),
     ] {
         let mut rows = Vec::new();
         let of: Vec<&Run> = runs.iter().filter(|run| run.mode == mode && run.role == role).collect();
@@ -109,18 +111,21 @@ fn tables(runs: &[Run], hypervisors: &[Hypervisor]) -> Vec<Table> {
                 rows.push(row);
             }
         };
-        let ops: Vec<String> = of
-            .first()
-            .and_then(|run| run.result["operations"].as_object())
-            .map(|ops| ops.keys().cloned().collect())
-            .unwrap_or_default();
-        let unit = if mode == Mode::Instructions { "instr." } else { "ns" };
-        for op in ORDER.iter().filter(|op| ops.iter().any(|have| have == *op)) {
-            row(op, unit, &|run| run.result["operations"][op]["ns"].as_f64());
+        let each = if mode == Mode::Instructions { "instr." } else { "ns" };
+        for &(op, name, unit) in ORDER {
+            let ns = |run: &Run| run.result["operations"][op]["ns"].as_f64();
+            match unit {
+                Unit::Each => row(name, each, &ns),
+                Unit::Million if mode == Mode::Instructions => {
+                    row(name, "M instr.", &|run| Some(ns(run)? / 1e6))
+                }
+                Unit::Million => row(name, "ms", &|run| Some(ns(run)? / 1e6)),
+                Unit::Rate => row(name, "MB/s", &|run| Some(MIB_IN_MB * 1e9 / ns(run)?)),
+            }
         }
-        for (op, name) in STREAMS {
-            row(name, "MB/s", &|run| Some(MIB_IN_MB * 1e9 / run.result["operations"][op]["ns"].as_f64()?));
-        }
+        row("kept by the hypervisor for a paused guest of 16 MiB", "KiB", &|run| {
+            run.result["life"]["kept_kib"].as_f64()
+        });
         let (scale, unit) = if mode == Mode::Instructions { (1e3, "M instr.") } else { (1.0, "s") };
         row("power-on to dom0's first line", unit, &|run| run.boot.map(|boot| boot[0] * scale));
         row("power-on to dom0's init", unit, &|run| run.boot.map(|boot| boot[1] * scale));
@@ -135,34 +140,59 @@ fn tables(runs: &[Run], hypervisors: &[Hypervisor]) -> Vec<Table> {
 
 const MIB_IN_MB: f64 = 1.048_576;
 
-/// The program's operations in the order of the report.
-const ORDER: &[&str] = &[
-    "syscall",
-    "clock",
-    "signal",
-    "protection-fault",
-    "fresh-page",
-    "copy-on-write",
-    "mprotect",
-    "pipe",
-    "fork-exit",
-    "fork-exec",
-    "xen-version",
-    "xen-event",
-    "block-read",
-    "udp",
-];
+/// How an operation's nanoseconds (of virtual time under `-icount`) are shown.
+#[derive(Clone, Copy)]
+enum Unit {
+    /// As they are.
+    Each,
+    /// In millions.
+    Million,
+    /// How much is moved in a second, where an iteration moves 1 MiB.
+    Rate,
+}
+use Unit::{Each, Million, Rate};
 
-/// Those of which an iteration moves 1 MiB: what is told is how much they move in a second, of virtual time under
-/// `-icount`.
-const STREAMS: &[(&str, &str)] = &[
-    ("block-stream", "sequential block reads"),
-    ("tcp-send", "TCP stream, guest to dom0"),
-    ("tcp-receive", "TCP stream, dom0 to guest"),
+/// Operations, what they are called, and their unit, in the order of the report.
+const ORDER: &[(&str, &str, Unit)] = &[
+    ("syscall", "syscall", Each),
+    ("clock", "clock", Each),
+    ("signal", "signal", Each),
+    ("protection-fault", "protection-fault", Each),
+    ("fresh-page", "fresh-page", Each),
+    ("copy-on-write", "copy-on-write", Each),
+    ("mprotect", "mprotect", Each),
+    ("pipe", "pipe", Each),
+    ("fork-exit", "fork-exit", Each),
+    ("fork-exec", "fork-exec", Each),
+    ("xen-version", "xen-version", Each),
+    ("xen-event", "xen-event", Each),
+    ("event-round-trip", "event to dom0 and back", Each),
+    ("grant-copy-round-trip", "the same, dom0 copying a page out and in", Each),
+    ("block-read", "block-read: 4 KiB, random", Each),
+    ("udp", "udp: datagram to dom0 and back", Each),
+    ("block-stream", "sequential block reads", Rate),
+    ("tcp-send", "TCP stream, guest to dom0", Rate),
+    ("tcp-receive", "TCP stream, dom0 to guest", Rate),
+    ("vcpu-switch", "switch between two vCPUs, by yielding", Each),
+    ("domain-create", "createdomain", Each),
+    ("domain-destroy", "destroydomain of it", Each),
+    ("domain-create-16m", "createdomain with a vCPU and 16 MiB", Each),
+    ("domain-destroy-16m", "destroydomain of that", Each),
+    ("xl-create-to-first", "xl create, 16 MiB, to the guest's first instructions", Million),
+    ("xl-create-to-user", "xl create, Debian's kernel, to its init", Million),
+    ("xl-create-paused", "xl create -p, 16 MiB", Million),
+    ("xl-destroy", "xl destroy of it", Million),
+    ("xl-list-1", "xl list, 1 guest", Million),
+    ("xl-list-10", "xl list, 10 guests", Million),
+    ("xl-list-50", "xl list, 50 guests", Million),
 ];
 
 /// The machine's memory that is neither free nor dom0's, with what the firmware keeps.
 fn kept_mib(run: &Run) -> Option<f64> {
+    // The other machines are larger, and have guests.
+    if run.role != Role::Dom0 {
+        return None;
+    }
     let memory = &run.result["memory"];
     let of = |key: &str| memory[key].as_f64();
     Some(f64::from(MEM_MIB) - (of("free_pages")? + of("own_pages")?) / 256.0)

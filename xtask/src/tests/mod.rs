@@ -8,7 +8,7 @@ mod boots;
 mod crash;
 mod dmesg;
 mod faults;
-mod guests;
+pub mod guests;
 mod host;
 mod licences;
 mod lints;

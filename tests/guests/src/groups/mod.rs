@@ -7,6 +7,7 @@ use crate::hypercall::op;
 
 mod anything;
 mod calls;
+mod cost;
 mod descriptors;
 mod entry;
 pub mod events;
@@ -55,7 +56,7 @@ pub const ALL: &[(&str, fn())] = &[
 
 /// What `all` leaves out.
 pub const ON_REQUEST: &[(&str, fn())] =
-    &[("switch", switch::run), ("tsc", tsc::run), ("anything", anything::run)];
+    &[("switch", switch::run), ("tsc", tsc::run), ("anything", anything::run), ("cost", cost::run)];
 
 /// set_iopl: 1 lets the kernel use ports and privileged flags instructions, 0 does not.
 fn allow_io(level: u32) -> i64 {
