@@ -130,30 +130,40 @@ impl Console {
         let _ = write!(prefix, "(XEN) {stamp}");
         self.print(&prefix, text);
     }
+
+    /// Whether it is printed.
+    fn message(&mut self, admission: Admission, text: Arguments) -> bool {
+        match admission {
+            Admission::Drop => return false,
+            Admission::Print => self.print_own(format_args!("{text}\n")),
+            Admission::PrintAfter(n) => {
+                self.print_own(format_args!("printk: {n} messages suppressed.\n{text}\n"));
+            }
+        }
+        true
+    }
 }
 
 /// Prints a message of the hypervisor, if its level is to be seen. A `\n` is added.
 pub fn log(level: Level, text: Arguments) {
-    with(|c| match c.own.admits(level, time::now_ns(), &mut c.own_limit) {
-        Admission::Drop => {}
-        Admission::Print => c.print_own(format_args!("{text}\n")),
-        Admission::PrintAfter(n) => {
-            c.print_own(format_args!("printk: {n} messages suppressed.\n{text}\n"));
-        }
+    let printed = with(|c| {
+        let admission = c.own.admits(level, time::now_ns(), &mut c.own_limit);
+        c.message(admission, text)
     });
-    hooks::console_ring_changed();
+    if printed {
+        hooks::console_ring_changed();
+    }
 }
 
 /// Prints a message that a guest's behaviour caused, by the guests' levels. A `\n` is added.
 pub fn log_guest(level: Level, text: Arguments) {
-    with(|c| match c.guests.admits(level, time::now_ns(), &mut c.guests_limit) {
-        Admission::Drop => {}
-        Admission::Print => c.print_own(format_args!("{text}\n")),
-        Admission::PrintAfter(n) => {
-            c.print_own(format_args!("printk: {n} messages suppressed.\n{text}\n"));
-        }
+    let printed = with(|c| {
+        let admission = c.guests.admits(level, time::now_ns(), &mut c.guests_limit);
+        c.message(admission, text)
     });
-    hooks::console_ring_changed();
+    if printed {
+        hooks::console_ring_changed();
+    }
 }
 
 /// Prints whatever the levels say. A `\n` is added.
