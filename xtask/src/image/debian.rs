@@ -86,6 +86,7 @@ pub fn dom0_for_work(env: &Env) -> Result<PathBuf> {
     let base = base(env, "workshop", &format!("{DOM0_PACKAGES},{WORK_PACKAGES},{DOM0_WORK_PACKAGES}"))?;
     let mut overlay = Overlay::new("dom0", PASSWORD);
     overlay.dom0();
+    overlay.work();
     overlay.copy("srv/guest/disk.img", &worker(env)?);
     let kernel = setup::kernel(env, "6.12")?;
     overlay.copy("srv/guest/vmlinuz-6.12", &kernel.image);

@@ -75,6 +75,46 @@ const UDEV_TRIGGER: &str = "[Service]\nExecStart=\n\
     ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=net --subsystem-match=block\n\
     ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=tty --sysname-match=hvc0\n";
 
+/// The format is described in Xen's docs/misc/dump-core-format.txt.
+const CORE_CHECK: &str = r#"#!/usr/bin/python3
+# core-check CORE VCPUS TEXT: what `xl dump-core` wrote is a core of a PV guest of VCPUS vCPUs, whole, and TEXT is in it.
+import mmap, struct, sys
+file = open(sys.argv[1])
+core = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+vcpus, text = int(sys.argv[2]), sys.argv[3].encode()
+assert core[:6] == b"\x7fELF\x02\x01", "64-bit little-endian ELF"
+assert struct.unpack_from("<HH", core, 16) == (4, 62), "a core of x86-64"
+shoff, = struct.unpack_from("<Q", core, 40)
+shsize, shnum, shstr = struct.unpack_from("<HHH", core, 58)
+headers = [struct.unpack_from("<IIQQQQIIQQ", core, shoff + shsize * n) for n in range(shnum)]
+names = headers[shstr][4]
+sections = {core[names + h[0]:core.find(b"\0", names + h[0])].decode(): h for h in headers}
+for name, h in sections.items():
+    assert h[4] + h[5] <= len(core), name + " ends in the file"
+_, _, _, _, at, size, _, _, _, _ = sections[".note.Xen"]
+notes, end = {}, at + size
+while at < end:
+    namesz, descsz, kind = struct.unpack_from("<III", core, at)
+    assert core[at + 12:at + 12 + namesz].rstrip(b"\0") == b"Xen"
+    at += 12 + (namesz + 3 & ~3)
+    notes[kind] = core[at:at + descsz]
+    at += descsz + 3 & ~3
+magic, nr_vcpus, nr_pages, page = struct.unpack("<4Q", notes[0x2000001])
+assert (magic, nr_vcpus, page) == (0xf00febed, vcpus, 4096), "header %x %d %d" % (magic, nr_vcpus, page)
+assert notes[0x2000002][:16] == struct.pack("<QQ", 4, 17), "Xen 4.17"
+assert notes[0x2000003] == struct.pack("<Q", 1), "format 0.1"
+contexts, pages, p2m = (sections[".xen_" + n] for n in ("prstatus", "pages", "p2m"))
+assert contexts[5] == vcpus * 5168 and sections[".xen_shared_info"][5] == 4096
+assert pages[5] == nr_pages * 4096 and p2m[5] == nr_pages * 16
+pairs = list(struct.iter_unpack("<QQ", core[p2m[4]:p2m[4] + p2m[5]]))
+assert len({p for p, _ in pairs}) == len({g for _, g in pairs}) == nr_pages, "each frame once"
+for n in range(vcpus):
+    rip, = struct.unpack_from("<Q", core, contexts[4] + n * 5168 + 512 + 8 + 16 * 8)
+    assert rip >> 47 in (0, 0x1ffff), "vCPU %d at %x" % (n, rip)
+assert core.find(text, pages[4]) >= 0, "the text is in the guest's memory"
+print("core-check:", nr_pages, "pages match")
+"#;
+
 /// dom0's address; QEMU's user network gives the machine this one and the host 10.0.2.2.
 pub const DOM0_ADDRESS: &str = "10.0.2.15";
 pub const HOST_ADDRESS: &str = "10.0.2.2";
@@ -211,6 +251,11 @@ impl Overlay {
              threading.Thread(target=serve, args=(7003, echo)).start()\n\
              serve(7002, digest)\n",
         );
+    }
+
+    /// dom0, for guests that do real work: what looks into a file of `xl dump-core`.
+    pub fn work(&mut self) {
+        self.program("usr/local/sbin/core-check", CORE_CHECK);
     }
 
     /// libvirt's daemon: who may talk to it, and the same guest as its XML describes one.

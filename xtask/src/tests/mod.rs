@@ -12,6 +12,7 @@ pub mod guests;
 mod host;
 mod licences;
 mod lints;
+mod living;
 mod mca;
 mod miri;
 mod pairs;
@@ -144,6 +145,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.push(tsc::stage(hypervisor));
             stages.push(save::stage(hypervisor, 3));
             stages.extend(work::stages(hypervisor));
+            stages.push(living::stage(hypervisor));
             stages.push(faults::stage(hypervisor));
             stages
         }

@@ -20,7 +20,7 @@ pub fn stages(hypervisor: Hypervisor) -> [Stage; 2] {
     ]
 }
 
-fn stage(
+pub fn stage(
     name: &str,
     log: &'static str,
     hypervisor: Hypervisor,
@@ -113,15 +113,28 @@ const COMPRESS: &str = "cd /root && seq 2000000 > big && xz -k -2 -T2 --block-si
      sha256sum big big.xz big.zst && xz -dc -T2 big.xz | cmp - big && zstd -dc big.zst | cmp - big && rm big*";
 
 /// To the console of a guest that boots, and into it.
-fn enter(dom0: &mut Session, name: &str) -> Result<()> {
+pub fn enter(dom0: &mut Session, name: &str) -> Result<()> {
     dom0.send(&format!("xl console {name}\n"))?;
     // One that was at its prompt before we looked shows it again after a line.
     dom0.send("\n")?;
     dom0.login("guest", PASSWORD, BOOT)
 }
 
+/// To the console of a guest that was left at its shell.
+pub fn back(dom0: &mut Session, name: &str) -> Result<()> {
+    dom0.send(&format!("xl console {name}\n"))?;
+    dom0.send("\n")?;
+    dom0.wait(r"root@guest:[^\n]*# ", STEP).map(drop)
+}
+
 /// From the guest's console to dom0's prompt.
-fn leave(dom0: &mut Session) -> Result<()> {
+pub fn leave(dom0: &mut Session) -> Result<()> {
     dom0.send("\x1d")?;
     dom0.wait(r"root@dom0:[^\n]*# ", STEP).map(drop)
+}
+
+/// What comes about soon.
+pub fn wait_for(session: &mut Session, condition: &str) -> Result<()> {
+    let wait = format!("for i in $(seq 300); do {condition} && break; sleep .2; done; {condition}");
+    session.must(&wait, STEP).map(drop)
 }
