@@ -1,5 +1,5 @@
 //! What Debian's `xl` changes of a guest that runs, seen from inside it: memory, vCPUs, shares of time, name, signals; its
-//! memory in a file; its restart.
+//! memory in a file; its restart and its crash.
 
 use anyhow::{Context, Result, bail};
 
@@ -21,7 +21,7 @@ pub fn stage(hypervisor: Hypervisor) -> Stage {
         signals(dom0)?;
         core(dom0)?;
         restart(dom0)?;
-        dom0.must("xl shutdown -w guest", BOOT).map(drop)
+        crash(dom0)
     })
 }
 
@@ -162,4 +162,14 @@ fn restart(dom0: &mut Session) -> Result<()> {
     enter(dom0, "guest")?;
     dom0.must("disk-check 4 && [ $(nproc) = 2 ]", STEP)?;
     leave(dom0)
+}
+
+/// A crash leaves nothing, and is no one else's.
+fn crash(dom0: &mut Session) -> Result<()> {
+    back(dom0, "guest")?;
+    dom0.must("echo 1 > /proc/sys/kernel/sysrq", STEP)?;
+    leave(dom0)?;
+    dom0.must("xl sysrq guest c", STEP)?;
+    demo::wait_gone(dom0)?;
+    dom0.must("grep -q 'reason code 3' /var/log/xen/xl-guest.log", STEP).map(drop)
 }
