@@ -1,4 +1,4 @@
-//! Debian's `xl`, command by command, on guests of one and two vCPUs; three guests at once.
+//! Debian's `xl`, command by command, on a guest of two vCPUs; four such guests at once, and what each gets of the CPUs.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::setup::{Env, QemuVersion};
 pub fn stages(hypervisor: Hypervisor) -> [Stage; 2] {
     [
         stage("xl: every command", "xl", hypervisor, commands),
-        stage("xl: three guests of two vCPUs at once", "three", hypervisor, three_guests),
+        stage("xl: four guests of two vCPUs at once, by weight and cap", "four", hypervisor, four_guests),
     ]
 }
 
@@ -59,7 +59,7 @@ pub fn stage_on(
     })
 }
 
-/// Room for three guests.
+/// Room for four guests.
 pub fn machine(hypervisor: Hypervisor) -> demo::Args {
     demo::Args {
         check: true,
@@ -119,30 +119,95 @@ fn commands(dom0: &mut Session) -> Result<()> {
     Ok(())
 }
 
-/// Three guests of two vCPUs from copies of the disk, one ended by `destroy`.
-fn three_guests(dom0: &mut Session) -> Result<()> {
-    for n in 1..=3 {
-        dom0.must(&format!("cp --sparse=always /srv/guest/disk.img /srv/guest/disk{n}.img && sync"), BOOT)?;
-        let disk = format!("disk=[\"format=raw,vdev=xvda,access=rw,target=/srv/guest/disk{n}.img\"]");
+/// Four guests of two vCPUs from copies of the disk. All of them work at once; then they compete; two are ended by
+/// `destroy`, while they do.
+fn four_guests(dom0: &mut Session) -> Result<()> {
+    let all = ["g1", "g2", "g3", "g4"];
+    for (n, name) in all.iter().enumerate() {
+        dom0.must(&format!("cp --sparse=always /srv/guest/disk.img /srv/guest/{name}.img && sync"), BOOT)?;
+        let disk = format!("disk=[\"format=raw,vdev=xvda,access=rw,target=/srv/guest/{name}.img\"]");
         let vif = format!("vif=[\"bridge=xenbr0,mac=00:16:3e:00:01:0{n}\"]");
-        demo::create(dom0, &format!("/etc/xen/guest.cfg vcpus=2 'name=\"g{n}\"' '{disk}' '{vif}'"))?;
+        demo::create(dom0, &format!("/etc/xen/guest.cfg vcpus=2 'name=\"{name}\"' '{disk}' '{vif}'"))?;
     }
-    for n in 1..=3 {
-        dom0.send(&format!("xl console g{n}\n"))?;
+    for name in all {
+        dom0.send(&format!("xl console {name}\n"))?;
         // A guest that was at its prompt before we looked shows it again after a line.
         dom0.send("\n")?;
         dom0.login("guest", PASSWORD, BOOT)?;
-        dom0.must("[ $(nproc) = 2 ] && disk-check 8", STEP)?;
+        dom0.must("dmesg -n 1; [ $(nproc) = 2 ]", STEP)?;
+        dom0.send("\x1d")?;
+        dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+    }
+    for name in all {
+        dom0.send(&format!("xl console {name}\n\n"))?;
+        dom0.wait(r"root@guest:[^\n]*# ", BOOT)?;
+        dom0.must("(disk-check 8 >/run/checked; stress-ng --cpu 2 >/dev/null 2>&1) & true", STEP)?;
+        dom0.send("\x1d")?;
+        dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+    }
+    for name in all {
+        dom0.send(&format!("xl console {name}\n\n"))?;
+        dom0.wait(r"root@guest:[^\n]*# ", BOOT)?;
+        dom0.must(
+            "until grep match /run/checked; do sleep 1; done; grep -q stress-ng /proc/[0-9]*/comm",
+            BOOT,
+        )?;
         dom0.send("\x1d")?;
         dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
     }
     let count = dom0.must("xl list | wc -l", STEP)?;
-    if count != "5" {
-        bail!("xl list shows {count} lines with dom0 and three guests");
+    if count != "6" {
+        bail!("xl list shows {count} lines with dom0 and four guests");
     }
+    // Eight busy vCPUs on two CPUs.
+    let weights = [256, 256, 512, 1024];
+    for (name, weight) in all.iter().zip(weights) {
+        dom0.must(&format!("xl sched-credit2 -d {name} -w {weight}"), STEP)?;
+    }
+    let (ran, _) = run_for(dom0, 60, &all)?;
+    let (work, weight) = (ran.iter().sum::<f64>(), weights.iter().sum::<u32>());
+    for ((name, ran), of) in all.iter().zip(ran).zip(weights) {
+        near(name, ran / work, f64::from(of) / f64::from(weight))?;
+    }
+    dom0.must("for g in g2 g3 g4; do xl pause $g; done", STEP)?;
+    for cap in [40, 150] {
+        dom0.must(&format!("xl sched-credit2 -d g1 -c {cap}"), STEP)?;
+        let (ran, time) = run_for(dom0, 40, &["g1"])?;
+        near("g1 with a cap", ran[0] / time, f64::from(cap) / 100.0)?;
+    }
+    // dom0 has to do the most of what follows, against the others.
+    dom0.must("xl sched-credit2 -d Domain-0 -w 4096; for g in g2 g3 g4; do xl unpause $g; done", STEP)?;
     dom0.must("xl debug-keys m", STEP)?;
-    dom0.must("xl destroy g1", STEP)?;
+    dom0.must("xl destroy g1 && xl destroy g4", STEP)?;
     dom0.must("xl shutdown -w g2", BOOT)?;
-    dom0.must("xl shutdown -w g3", BOOT)?;
+    dom0.must("xl shutdown -w g3", BOOT).map(drop)
+}
+
+/// CPU time that each guest gets while dom0 sleeps, and how long that was, in seconds of the hypervisor's clock.
+fn run_for(dom0: &mut Session, seconds: u32, names: &[&str]) -> Result<(Vec<f64>, f64)> {
+    // What was changed just now takes hold.
+    dom0.must("sleep 5", STEP)?;
+    let mut look = || -> Result<Vec<f64>> {
+        let said = dom0.must("xl list | awk 'NR>2{print $1, $6}'; cut -d' ' -f1 /proc/uptime", STEP)?;
+        dom0.must(&format!("sleep {seconds}"), STEP)?;
+        let number = |name: &str| -> Result<f64> {
+            let line = said.lines().find(|l| l.starts_with(name));
+            Ok(line.and_then(|l| l.split_whitespace().last()).unwrap_or("").parse()?)
+        };
+        let uptime = said.lines().last().unwrap_or("").trim().parse()?;
+        names.iter().map(|name| number(name)).chain([Ok(uptime)]).collect()
+    };
+    let (before, after) = (look()?, look()?);
+    let mut ran: Vec<f64> = before.iter().zip(after).map(|(b, a)| a - b).collect();
+    let time = ran.pop().unwrap_or(0.0);
+    println!("in {time:.1} s {names:?} ran {ran:.1?} s");
+    Ok((ran, time))
+}
+
+/// Within a tenth.
+fn near(what: &str, is: f64, should: f64) -> Result<()> {
+    if (is / should - 1.0).abs() > 0.1 {
+        bail!("{what} got {is:.3} of the CPUs where it should get {should:.3}");
+    }
     Ok(())
 }
