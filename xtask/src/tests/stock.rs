@@ -117,6 +117,14 @@ fn libvirt(dom0: &mut Session) -> Result<()> {
     dom0.must("virsh suspend guest && [ \"$(virsh domstate guest | head -1)\" = paused ]", STEP)?;
     dom0.must("virsh resume guest && [ \"$(virsh domstate guest | head -1)\" = running ]", STEP)?;
     dom0.must("virsh vcpuinfo guest && virsh schedinfo guest", STEP)?;
+    dom0.must("virsh save guest /dev/shm/saved && ! virsh domstate guest", BOOT)?;
+    dom0.must("virsh restore /dev/shm/saved && rm /dev/shm/saved", BOOT)?;
+    dom0.send("virsh console guest\n")?;
+    dom0.wait("Escape character", STEP)?;
+    dom0.send("\n")?;
+    dom0.wait(r"root@guest:[^\n]*# ", BOOT)?;
+    dom0.must("disk-check 4", STEP)?;
+    leave(dom0)?;
     dom0.must("virsh destroy guest && ! virsh domstate guest", BOOT)?;
     demo::wait_gone(dom0)
 }
