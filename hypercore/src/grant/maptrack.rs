@@ -1,5 +1,6 @@
 //! The mappings a domain holds of others' frames. A handle is an index; slots come in chunks that are
 //! allocated when needed, up to the domain's limit, and freed when an end of a domain leaves them empty.
+//! The limit is large and most domains map nothing, so the places of chunks come in groups, once needed, as well.
 
 use super::entry::Pinned;
 use crate::domain::Domain;
@@ -11,9 +12,13 @@ use abi::Errno;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
+use spin::Once;
 
 /// Handles per "maptrack frame" of the domain's limit: what fits a page where an entry is 16 bytes.
 const CHUNK: usize = 256;
+
+/// Chunks in a group.
+const GROUP: usize = 32;
 
 /// Where a frame is mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,9 +77,13 @@ impl Chunk {
     }
 }
 
+/// Where a chunk is: it appears when it is needed, and goes in [`Maptrack::trim`].
+type Home = Mutex<Option<Chunk>>;
+
 pub struct Maptrack {
-    /// A chunk appears when it is needed, and goes in [`Self::trim`].
-    chunks: Box<[Mutex<Option<Chunk>>]>,
+    groups: Box<[Once<Box<[Home]>>]>,
+    /// Chunks there may be.
+    limit: usize,
     /// No chunk below this one has a free slot, or few have.
     first: AtomicUsize,
     /// One past the highest chunk there ever was.
@@ -85,14 +94,32 @@ impl Maptrack {
     pub fn new(frames: u32) -> Result<Self, Errno> {
         // A handle must stay a non-negative int of the guest's.
         let n = (frames as usize).min(i32::MAX as usize / CHUNK);
-        Ok(Self { chunks: boxed(n, Mutex::default)?, first: AtomicUsize::new(0), end: AtomicUsize::new(0) })
+        let groups = boxed(n.div_ceil(GROUP), Once::new)?;
+        Ok(Self { groups, limit: n, first: AtomicUsize::new(0), end: AtomicUsize::new(0) })
+    }
+
+    /// Where chunk `i` is; `None` if there never was one in its group.
+    #[inline]
+    fn home(&self, i: usize) -> Option<&Home> {
+        nospec::get(&self.groups, i / GROUP)?.get()?.get(i % GROUP)
+    }
+
+    /// The same, made if it is not there; `None` when memory is short.
+    fn make_home(&self, i: usize) -> Option<&Home> {
+        let group = self.groups.get(i / GROUP)?.try_call_once(|| boxed(GROUP, Mutex::default)).ok()?;
+        group.get(i % GROUP)
+    }
+
+    /// Where all chunks are that there ever were.
+    fn homes(&self) -> impl Iterator<Item = &Home> {
+        (0..self.end.load(Acquire)).filter_map(|i| self.home(i))
     }
 
     /// Runs `f` on the slot of `handle`, locked; `None` if there is no such handle.
     #[inline]
     pub fn with<R>(&self, handle: u32, f: impl FnOnce(&mut Slot) -> R) -> Option<R> {
         let handle = handle as usize;
-        let mut chunk = nospec::get(&self.chunks, handle / CHUNK)?.lock();
+        let mut chunk = self.home(handle / CHUNK)?.lock();
         Some(f(&mut chunk.as_mut()?.slots[handle % CHUNK]))
     }
 
@@ -120,10 +147,10 @@ impl Maptrack {
 
     /// A free handle, its slot busy; `None` at the limit or when memory is short.
     pub fn take(&self) -> Option<u32> {
-        let first = self.first.load(Relaxed).min(self.chunks.len());
+        let first = self.first.load(Relaxed).min(self.limit);
         // From the hint on, and once more from the start: others may have given handles back meanwhile.
-        (first..self.chunks.len()).chain(0..first).find_map(|i| {
-            let mut chunk = self.chunks[i].lock();
+        (first..self.limit).chain(0..first).find_map(|i| {
+            let mut chunk = self.make_home(i)?.lock();
             if chunk.is_none() {
                 *chunk = Some(Chunk::new()?);
                 self.end.fetch_max(i + 1, Release);
@@ -145,7 +172,7 @@ impl Maptrack {
     /// Gives a busy handle back.
     pub fn give(&self, handle: u32) {
         let (i, slot) = (handle as usize / CHUNK, handle as usize % CHUNK);
-        let Some(mut chunk) = self.chunks.get(i).map(|c| c.lock()) else { return };
+        let Some(mut chunk) = self.home(i).map(|c| c.lock()) else { return };
         let Some(chunk) = chunk.as_mut() else { return };
         debug_assert!(matches!(chunk.slots[slot], Slot::Busy));
         chunk.slots[slot] = Slot::Free;
@@ -155,8 +182,7 @@ impl Maptrack {
 
     /// Frees the memory of chunks that nothing is in, but for the first: it is what an idle driver needs again.
     pub fn trim(&self) {
-        let end = self.end.load(Acquire);
-        for chunk in self.chunks.iter().take(end).skip(1) {
+        for chunk in self.homes().skip(1) {
             let gone = chunk.lock().take_if(|c| c.is_empty());
             drop(gone);
         }
@@ -164,7 +190,7 @@ impl Maptrack {
 
     /// Mappings there may be.
     pub fn limit(&self) -> usize {
-        self.chunks.len() * CHUNK
+        self.limit * CHUNK
     }
 
     /// Handles that were ever given: 0..this.
@@ -174,7 +200,7 @@ impl Maptrack {
 
     /// Whether any mapping is so.
     pub fn any(&self, f: impl Fn(&Mapping) -> bool) -> bool {
-        self.chunks.iter().take(self.end.load(Acquire)).any(|chunk| {
+        self.homes().any(|chunk| {
             let chunk = chunk.lock();
             let mut slots = chunk.iter().flat_map(|c| &c.slots);
             slots.any(|slot| matches!(slot, Slot::Mapped(m) if f(m)))
@@ -209,9 +235,20 @@ mod tests {
     }
 
     #[test]
+    fn who_maps_nothing_keeps_little() {
+        let t = Maptrack::new(1024).unwrap();
+        assert_eq!(t.limit(), 1024 * CHUNK);
+        assert!(size_of_val(&*t.groups) <= 1024, "{}", size_of_val(&*t.groups));
+        assert!(t.groups.iter().all(|g| !g.is_completed()));
+        assert_eq!((t.take(), t.used()), (Some(0), CHUNK as u32));
+        assert_eq!(t.groups.iter().filter(|g| g.is_completed()).count(), 1);
+        assert!(t.home(GROUP).is_none() && t.with(u32::MAX, |_| ()).is_none());
+    }
+
+    #[test]
     fn empty_chunks_go_and_come_again() {
         let t = Maptrack::new(4).unwrap();
-        let chunks = |t: &Maptrack| t.chunks.iter().filter(|c| c.lock().is_some()).count();
+        let chunks = |t: &Maptrack| t.homes().filter(|c| c.lock().is_some()).count();
         for h in 0..600 {
             assert_eq!(t.take(), Some(h));
         }
