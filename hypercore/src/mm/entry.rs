@@ -45,6 +45,12 @@ pub(super) fn get<M: Machine>(pt: &Pt<'_, M>, table: Mfn, level: u8, pte: Pte) -
         return Ok(pte);
     }
     let pte = adjust(level, pte).map_err(|e| why::bits(pt.xen, e, level, pte))?;
+    get_adjusted(pt, table, level, pte)
+}
+
+/// As [`get`], of a present entry in the form in which it is stored.
+#[inline]
+pub(super) fn get_adjusted<M: Machine>(pt: &Pt<'_, M>, table: Mfn, level: u8, pte: Pte) -> R<Pte> {
     if level == 1 {
         return get_leaf(pt, pte);
     }

@@ -48,7 +48,12 @@ pub fn set_entry<M: Machine>(
         }
         return Ok(());
     }
-    let stored = entry::get(pt, lock.mfn(), level, new).map_err(|e| why::entry(pt.xen, e, level, index))?;
+    let stored = if adjusted.present() {
+        let taken = entry::get_adjusted(pt, lock.mfn(), level, adjusted);
+        taken.map_err(|e| why::entry(pt.xen, e, level, index))?
+    } else {
+        adjusted
+    };
     match store(lock, index, old, stored, keep_ad) {
         Ok(was) => {
             release(pt, lock.mfn(), level, was);

@@ -6,7 +6,7 @@ use hypercore::cpumask::CpuMask;
 use hypercore::frame::{CanRead, CanWrite};
 use hypercore::ids::{CpuId, Irq, Mfn};
 use hypercore::log::Level;
-use hypercore::machine::{Cpus, Flush, Frames, GuestFault, GuestVa, LINE, Machine};
+use hypercore::machine::{Cpus, Flush, Frames, GuestFault, GuestVa, Machine};
 
 use super::{segments, switch};
 use crate::layout::{DIRECT_MAP, PAGE};
@@ -30,12 +30,6 @@ fn word(mfn: Mfn, offset: usize) -> &'static AtomicU64 {
     unsafe { &*((at(mfn, offset) & !7) as *const AtomicU64) }
 }
 
-#[inline]
-fn line(mfn: Mfn, first: usize) -> &'static [AtomicU64; LINE] {
-    // SAFETY: as for `word`; an aligned line never crosses the frame's end.
-    unsafe { &*((at(mfn, first * 8) & !63) as *const [AtomicU64; LINE]) }
-}
-
 impl Frames for Bare {
     #[inline]
     fn load(&self, f: &impl CanRead, offset: usize) -> u64 {
@@ -43,8 +37,26 @@ impl Frames for Bare {
     }
     #[inline(always)]
     fn load_line(&self, f: &impl CanRead, first: usize) -> u64 {
-        let [a, b, c, d, e, f, g, h] = line(f.mfn(), first).each_ref().map(|word| word.load(SeqCst));
-        (a | b | c | d) | (e | f | g | h)
+        let line = at(f.mfn(), first * 8) & !63;
+        let or: u64;
+        // SAFETY: as for `word`; an aligned line does not cross the frame's end. The compiler would load each word of an
+        // atomic line by an instruction of its own.
+        unsafe {
+            core::arch::asm!(
+                "mov {or}, [{line}]",
+                "or {or}, [{line} + 8]",
+                "or {or}, [{line} + 16]",
+                "or {or}, [{line} + 24]",
+                "or {or}, [{line} + 32]",
+                "or {or}, [{line} + 40]",
+                "or {or}, [{line} + 48]",
+                "or {or}, [{line} + 56]",
+                line = in(reg) line,
+                or = out(reg) or,
+                options(readonly, nostack),
+            );
+        }
+        or
     }
     #[inline]
     fn store(&self, f: &impl CanWrite, offset: usize, value: u64) {
