@@ -1,7 +1,7 @@
 //! `sysctl`: what a toolstack asks of the whole machine.
 //!
 //! This file has one call in memory and the dispatch; physinfo, topology, memory and CPU times are in [`machine`],
-//! the message ring and debug keys in [`console`], the one CPU pool and its scheduler in [`pool`], CPU policies and
+//! the message ring and debug keys in [`console`], CPU pools and their scheduler in [`pool`], CPU policies and
 //! featuresets in [`policy`], and getdomaininfolist in [`domains`]. Power states are in [`crate::power`].
 
 pub mod console;
