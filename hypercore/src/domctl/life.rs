@@ -17,14 +17,16 @@ use zerocopy::{FromBytes, IntoBytes};
 /// EOVERFLOW: paused too often.
 pub(super) fn pause<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain) -> OpResult {
     not_self(cx, dom)?;
-    sched::controller_pause(cx.xen, dom)?;
+    let often = |e| refuse!(cx.xen, e, "domain {} is paused too often", dom.id.0);
+    sched::controller_pause(cx.xen, dom).map_err(often)?;
     DONE
 }
 
 /// EINVAL: not paused by tools.
 pub(super) fn unpause<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain) -> OpResult {
     not_self(cx, dom)?;
-    sched::controller_unpause(cx.xen, dom)?;
+    let none = |e| refuse!(cx.xen, e, "no tool pauses domain {}", dom.id.0);
+    sched::controller_unpause(cx.xen, dom).map_err(none)?;
     DONE
 }
 
