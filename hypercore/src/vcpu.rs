@@ -36,6 +36,10 @@ pub struct Vcpu {
     pub mm: VcpuMm,
     /// Why its last hypercalls were refused.
     pub refusals: Mutex<Kept>,
+    /// Pauses by a debugger.
+    pub held: AtomicU32,
+    /// Vector by which it stopped for a debugger that has not asked yet (#BP's); 0: it did not.
+    pub stopped_by: AtomicU32,
 }
 
 /// Bits of [`Vcpu::pause_flags`].
@@ -132,6 +136,8 @@ impl Vcpu {
             time: VcpuTime::new(),
             mm: VcpuMm::new(),
             refusals: Mutex::default(),
+            held: AtomicU32::new(0),
+            stopped_by: AtomicU32::new(0),
         })
     }
 

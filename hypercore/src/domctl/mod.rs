@@ -4,12 +4,13 @@
 //! - [`create`]: createdomain, max_vcpus, destroydomain; [`info`]: getdomaininfo, getvcpuinfo.
 //! - [`life`]: pause, resume, handle, debugging; [`vcpu`]: contexts and affinity; [`policy`]: CPU policy.
 //! - [`access`]: ports, device memory and interrupts; [`pages`]: max_mem, page types, hypercall page.
-//! - [`state`]: extended FPU state and MSRs.
+//! - [`state`]: extended FPU state and MSRs; [`gdbsx`]: what a debugger of guests' kernels needs.
 //! - [`bitmap`]: bitmaps as tools pass them.
 
 pub mod access;
 pub mod bitmap;
 pub mod create;
+pub mod gdbsx;
 pub mod info;
 pub mod life;
 pub mod pages;
@@ -154,6 +155,10 @@ fn run<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
         XEN_DOMCTL_SETDOMAINHANDLE => life::set_handle(&dom, call),
         XEN_DOMCTL_SUBSCRIBE => life::subscribe(&dom, call),
         XEN_DOMCTL_SET_VIRQ_HANDLER => life::set_virq_handler(cx, &dom, call),
+        XEN_DOMCTL_GDBSX_GUESTMEMIO => gdbsx::guest_memio(cx, &dom, call),
+        XEN_DOMCTL_GDBSX_PAUSEVCPU => gdbsx::hold(cx, &dom, call, true),
+        XEN_DOMCTL_GDBSX_UNPAUSEVCPU => gdbsx::hold(cx, &dom, call, false),
+        XEN_DOMCTL_GDBSX_DOMSTATUS => gdbsx::status(cx, &dom, call),
         XEN_DOMCTL_SETDEBUGGING => life::set_debugging(cx, &dom, call),
         XEN_DOMCTL_SETTIMEOFFSET => life::set_time_offset(cx, &dom, call),
         XEN_DOMCTL_SETTSCINFO => life::set_tsc_info(cx, &dom, call),

@@ -32,7 +32,7 @@ pub mod watchdog;
 pub use shutdown::{domain_crash, domain_shutdown};
 pub use state::{
     bring_up, controller_pause, controller_unpause, pause_domain, pause_domain_sync, poll_wake, sleep,
-    unpause_domain, update, vcpu_kick, vcpu_pause, vcpu_pause_sync, vcpu_unpause, wake,
+    stop_for_debugger, unpause_domain, update, vcpu_kick, vcpu_pause, vcpu_pause_sync, vcpu_unpause, wake,
 };
 
 use crate::cpumask::CpuMask;

@@ -3,11 +3,14 @@
 use super::runstate::State;
 use super::{ANY_PORT, NO_PORT, tickle};
 use crate::domain::Domain;
+use crate::event;
 use crate::ids::Port;
 use crate::machine::Machine;
 use crate::sync::relax;
+use crate::traps::inject::vector::BP;
 use crate::vcpu::{Vcpu, pause};
-use crate::xen::Xen;
+use crate::xen::{Cx, Xen};
+use abi::xen::VIRQ_DEBUGGER;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::*;
 
@@ -109,10 +112,36 @@ pub fn unpause_domain<M: Machine>(xen: &Xen<M>, dom: &Domain) {
 
 /// The toolstack pauses `dom`, once more; returns once none of its vCPUs is on a CPU. EOVERFLOW: too often.
 pub fn controller_pause<M: Machine>(xen: &Xen<M>, dom: &Domain) -> Result<(), abi::Errno> {
-    let more = |n: u32| n.checked_add(1).filter(|&n| n <= i32::MAX as u32);
-    dom.controller_pauses.fetch_update(SeqCst, SeqCst, more).map_err(|_| abi::Errno::EOVERFLOW)?;
+    count_pause(dom)?;
     pause_domain_sync(xen, dom);
     Ok(())
+}
+
+/// The running vCPU took the exception `vector`, #BP or #DB. In its kernel, with a debugger attached
+/// (`XEN_DOMCTL_setdebugging`), that is the debugger's: the domain stops, paused once more by the tools, and the guest
+/// sees nothing of it. Otherwise (false) it is the guest's.
+///
+/// A breakpoint is noted for `XEN_DOMCTL_gdbsx_domstatus`. Whoever set the trap flag or a watchpoint knows of which
+/// vCPU, so #DB is not; `VIRQ_DEBUGGER` tells those who do not poll.
+pub fn stop_for_debugger<M: Machine>(cx: &Cx<'_, M>, vector: u8) -> bool {
+    if !cx.vp.kernel_mode || !cx.dom.debugged.load(Relaxed) {
+        return false;
+    }
+    if vector == BP {
+        cx.vcpu.stopped_by.store(vector.into(), Release);
+    }
+    if count_pause(cx.dom).is_ok() {
+        pause_domain(cx.xen, cx.dom);
+    }
+    if cx.vcpu.stopped_by.load(Acquire) == 0 {
+        event::send_global_virq(cx.xen, VIRQ_DEBUGGER);
+    }
+    true
+}
+
+fn count_pause(dom: &Domain) -> Result<(), abi::Errno> {
+    let more = |n: u32| n.checked_add(1).filter(|&n| n <= i32::MAX as u32);
+    dom.controller_pauses.fetch_update(SeqCst, SeqCst, more).map(drop).map_err(|_| abi::Errno::EOVERFLOW)
 }
 
 /// The toolstack (or the builder of the first domain) takes one of its pauses back. EINVAL: there is none.

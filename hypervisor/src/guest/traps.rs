@@ -158,8 +158,9 @@ fn exception(cx: &mut Cx<'_, Bare>, v: u8) -> Delivered {
         }
         vector::DB => {
             super::debugreg::taken(cx.vp);
-            inject::exception(cx, v, 0)
+            if sched::stop_for_debugger(cx, v) { Ok(()) } else { inject::exception(cx, v, 0) }
         }
+        vector::BP if sched::stop_for_debugger(cx, v) => Ok(()),
         vector::BP | vector::OF => {
             // The table's DPL is checked here: the gates of these two admit ring 3.
             if inject::software_interrupt(cx, v)? {
