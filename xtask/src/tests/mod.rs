@@ -6,6 +6,7 @@
 mod anything;
 mod boots;
 mod crash;
+mod debugger;
 mod dmesg;
 mod faults;
 pub mod guests;
@@ -141,6 +142,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.push(demo_check(hypervisor, "6.12", QemuVersion::V10, Some("Skylake-Client-v4")));
             stages.push(demo_check(hypervisor, "6.1", QemuVersion::V7, None));
             stages.extend(tools::stages(hypervisor));
+            stages.push(debugger::stage(hypervisor));
             stages.extend(stock::stages(hypervisor));
             stages.push(tsc::stage(hypervisor));
             stages.push(save::stage(hypervisor, 3));

@@ -77,7 +77,7 @@ pub fn machine(hypervisor: Hypervisor) -> demo::Args {
 }
 
 /// The state letters `xl list` shows of a domain ("r-----").
-fn state(dom0: &mut Session, name: &str) -> Result<String> {
+pub fn state(dom0: &mut Session, name: &str) -> Result<String> {
     let line = dom0.must(&format!("xl list {name} | tail -1"), STEP)?;
     Ok(line.split_whitespace().nth(4).unwrap_or("").to_owned())
 }
