@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::expect::Session;
+use crate::guest_console::{enter, leave};
 use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
 use crate::image::loader::Loader;
@@ -75,8 +76,7 @@ pub fn demo(env: &Env, args: &Args) -> Result<()> {
     }
     say(&dom0, "creating a PV guest: xl create /etc/xen/guest.cfg");
     dom0.must("xl create /etc/xen/guest.cfg", STEP)?;
-    dom0.send("xl console guest\n")?;
-    dom0.login("guest", PASSWORD, BOOT)?;
+    enter(&mut dom0, "guest")?;
     println!(
         "\ndemo: You are at the prompt of a Debian guest. Under it: Xenolith, then Debian as dom0, which started\n\
          demo: this guest with its own `xl create` from /etc/xen/guest.cfg. The guest has a disk (a file in dom0) and\n\
@@ -239,13 +239,11 @@ fn check(dom0: &mut Session) -> Result<()> {
 
     dom0.must("xl create /etc/xen/guest.cfg", STEP)?;
     say(dom0, "guest created");
-    dom0.send("xl console guest\n")?;
-    dom0.login("guest", PASSWORD, BOOT)?;
+    enter(dom0, "guest")?;
     say(dom0, "logged in to the guest");
     println!("demo:          {}", last(&dom0.must("disk-check", STEP)?));
     println!("demo:          {}", last(&dom0.must(&format!("net-check {sum}"), STEP)?));
-    dom0.send("\x1d")?;
-    dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+    leave(dom0)?;
     audit(dom0, "with a guest running")?;
     let list = dom0.must("xl list", STEP)?;
     if !list.contains("guest") {

@@ -10,6 +10,7 @@ mod bench;
 mod build;
 mod demo;
 mod expect;
+mod guest_console;
 mod image;
 mod proc;
 mod qemu;

@@ -8,7 +8,7 @@ use regex::Regex;
 
 use super::{Outcome, Stage, tools, tsc};
 use crate::demo::{self, BOOT, STEP};
-use crate::image::debian::PASSWORD;
+use crate::guest_console::{back, enter, leave};
 use crate::run::Hypervisor;
 
 /// How long guests keep being created, by the clock.
@@ -24,12 +24,10 @@ pub fn stage(hypervisor: Hypervisor) -> Stage {
         demo::warm_up(&mut dom0)?;
         let before = demo::memory(&mut dom0)?;
         demo::create(&mut dom0, "/etc/xen/guest.cfg")?;
-        dom0.send("xl console guest\n")?;
-        dom0.login("guest", PASSWORD, BOOT)?;
+        enter(&mut dom0, "guest")?;
         let work = "until [ -e /run/enough ]; do disk-check 2 || touch /run/wrong; echo >>/run/rounds; done";
         dom0.must(&format!("({work}) >/run/work.log 2>&1 & true"), STEP)?;
-        dom0.send("\x1d")?;
-        dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+        leave(&mut dom0)?;
 
         let (start, mut seed, mut calls) = (Instant::now(), 0, (0, 0));
         while start.elapsed() < TIME {
@@ -45,13 +43,10 @@ pub fn stage(hypervisor: Hypervisor) -> Stage {
             bail!("no call succeeded");
         }
 
-        dom0.send("xl console guest\n")?;
-        dom0.send("\n")?;
-        dom0.wait(r"root@guest:[^\n]*# ", STEP)?;
+        back(&mut dom0, "guest")?;
         dom0.must("touch /run/enough; wait; [ ! -e /run/wrong ] && wc -l /run/rounds", BOOT)?;
         dom0.must("[ $(wc -l </run/rounds) -gt 2 ]", STEP)?;
-        dom0.send("\x1d")?;
-        dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+        leave(&mut dom0)?;
         dom0.must("xl shutdown -w guest", BOOT)?;
         demo::wait_gone(&mut dom0)?;
         let after = demo::memory(&mut dom0)?;

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::{Stage, tools};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
-use crate::image::debian::PASSWORD;
+use crate::guest_console::{enter, leave};
 use crate::run::Hypervisor;
 
 pub fn stage(hypervisor: Hypervisor) -> Stage {
@@ -27,8 +27,7 @@ fn in_the_middle_of_io(dom0: &mut Session) -> Result<()> {
     // The second time nobody is there to clean up after the guest but who destroys it.
     for end in ["xl destroy guest", "kill -9 $(pidof xl); xl destroy guest"] {
         demo::create(dom0, "/etc/xen/guest.cfg vcpus=2")?;
-        dom0.send("xl console guest\n")?;
-        dom0.login("guest", PASSWORD, BOOT)?;
+        enter(dom0, "guest")?;
         dom0.must("dmesg -n 1", STEP)?;
         dom0.must("(while disk-check 8 && date >/run/disk; do :; done) >/dev/null 2>&1 & true", STEP)?;
         let receive = "cat </dev/tcp/10.0.2.15/7001 >/dev/null && date >/run/net";
@@ -45,8 +44,7 @@ fn in_the_middle_of_io(dom0: &mut Session) -> Result<()> {
 /// Its kernel panics: seen as crashed while it is kept, then ended.
 fn by_a_crash(dom0: &mut Session) -> Result<()> {
     demo::create(dom0, "/etc/xen/guest.cfg 'on_crash=\"preserve\"'")?;
-    dom0.send("xl console guest\n")?;
-    dom0.login("guest", PASSWORD, BOOT)?;
+    enter(dom0, "guest")?;
     dom0.send("echo c >/proc/sysrq-trigger\n")?;
     dom0.wait("Kernel panic", BOOT)?;
     leave(dom0)?;
@@ -76,8 +74,7 @@ fn while_it_boots(dom0: &mut Session) -> Result<()> {
 /// Who has mapped it keeps it, readable, until the mapping goes: the domain stays in the list as a zombie.
 fn while_its_memory_is_mapped(dom0: &mut Session) -> Result<()> {
     demo::create(dom0, "/etc/xen/guest.cfg")?;
-    dom0.send("xl console guest\n")?;
-    dom0.login("guest", PASSWORD, BOOT)?;
+    enter(dom0, "guest")?;
     leave(dom0)?;
     dom0.must("xl pause guest; id=$(xl domid guest)", STEP)?;
     // A PV guest's console is a frame, and the store tells its number.
@@ -97,10 +94,4 @@ fn while_its_memory_is_mapped(dom0: &mut Session) -> Result<()> {
     }
     dom0.must("exec 7>&-; wait %hold-page; rm /run/ask", STEP)?;
     demo::wait_gone(dom0)
-}
-
-/// From the guest's console to dom0's prompt.
-fn leave(dom0: &mut Session) -> Result<()> {
-    dom0.send("\x1d")?;
-    dom0.wait(r"root@dom0:[^\n]*# ", STEP).map(drop)
 }

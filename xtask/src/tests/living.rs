@@ -4,9 +4,10 @@
 use anyhow::{Context, Result, bail};
 
 use super::Stage;
-use super::work::{self, back, enter, leave, wait_for};
+use super::work::{self, wait_for};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
+use crate::guest_console::{back, enter, leave};
 use crate::run::Hypervisor;
 
 pub fn stage(hypervisor: Hypervisor) -> Stage {

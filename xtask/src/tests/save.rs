@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::{Stage, tools};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
-use crate::image::debian::PASSWORD;
+use crate::guest_console::{back, enter, leave};
 use crate::run::Hypervisor;
 
 /// Where dom0 keeps what is saved: in memory, for its disk is small.
@@ -22,8 +22,7 @@ pub fn stage(hypervisor: Hypervisor, cycles: u32) -> Stage {
 fn run(dom0: &mut Session, cycles: u32) -> Result<()> {
     dom0.must("net-server >/run/net-server & sleep 1; until grep . /run/net-server; do sleep 1; done", STEP)?;
     demo::create(dom0, "/etc/xen/guest.cfg vcpus=2")?;
-    enter(dom0)?;
-    dom0.login("guest", PASSWORD, BOOT)?;
+    enter(dom0, "guest")?;
     dom0.must("dmesg -n 1; dmesg -C", STEP)?;
     dom0.must("keep-talking & until grep . /run/talk; do sleep 1; done", STEP)?;
     dom0.must("(while disk-check 2 >/run/disk 2>&1; do :; done; echo ended >/run/ended) & true", STEP)?;
@@ -74,9 +73,7 @@ fn goes_on(dom0: &mut Session, before: Seen) -> Result<Seen> {
 
 fn seen(dom0: &mut Session) -> Result<Seen> {
     let from = clock(dom0)?;
-    enter(dom0)?;
-    dom0.send("\n")?;
-    dom0.wait(r"root@guest:[^\n]*# ", BOOT)?;
+    back(dom0, "guest")?;
     // Two more numbers than at its awakening.
     let more = "a=$(cat /run/talk); for i in $(seq 900); do b=$(cat /run/talk); [ \"$b\" -gt $((a + 1)) ] && break; sleep .1; done";
     dom0.must(more, STEP)?;
@@ -98,14 +95,4 @@ fn seen(dom0: &mut Session) -> Result<Seen> {
 
 fn clock(session: &mut Session) -> Result<u64> {
     Ok(session.must("date +%s", STEP)?.trim().parse()?)
-}
-
-fn enter(dom0: &mut Session) -> Result<()> {
-    dom0.send("xl console guest\n")
-}
-
-/// From the guest's console to dom0's prompt.
-fn leave(dom0: &mut Session) -> Result<()> {
-    dom0.send("\x1d")?;
-    dom0.wait(r"root@dom0:[^\n]*# ", STEP).map(drop)
 }

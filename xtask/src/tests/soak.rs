@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::{Outcome, Stage, host, tools};
 use crate::demo::{self, BOOT, STEP};
+use crate::guest_console::{back, enter, leave};
 use crate::image::debian::PASSWORD;
 use crate::run::Hypervisor;
 
@@ -53,12 +54,10 @@ fn stress(hypervisor: Hypervisor) -> Stage {
         demo::warm_up(&mut dom0)?;
         let before = demo::memory(&mut dom0)?;
         dom0.must("xl create /etc/xen/guest.cfg vcpus=2 memory=512", STEP)?;
-        dom0.send("xl console guest\n")?;
-        dom0.login("guest", PASSWORD, BOOT)?;
+        enter(&mut dom0, "guest")?;
         let stress = "stress-ng --vm 1 --vm-bytes 64M --fork 2 --mmap 1 --mmap-bytes 64M --pipe 1 --timeout 300s --metrics-brief";
         dom0.send(&format!("{stress} >/stress.log 2>&1; echo ended $? >>/stress.log &\n"))?;
-        dom0.send("\x1d")?;
-        dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+        leave(&mut dom0)?;
         for _ in 0..5 {
             dom0.must(
                 "stress-ng --vm 1 --vm-bytes 64M --fork 2 --pipe 1 --timeout 60s >/dev/null",
@@ -66,12 +65,9 @@ fn stress(hypervisor: Hypervisor) -> Stage {
             )?;
             demo::audit(&mut dom0, "under stress")?;
         }
-        dom0.send("xl console guest\n")?;
-        dom0.send("\n")?;
-        dom0.wait(r"root@guest:[^\n]*# ", STEP)?;
+        back(&mut dom0, "guest")?;
         dom0.must("until grep -q ended /stress.log; do sleep 1; done; grep -q 'ended 0' /stress.log", LONG)?;
-        dom0.send("\x1d")?;
-        dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+        leave(&mut dom0)?;
         dom0.must("xl shutdown -w guest", BOOT)?;
         demo::wait_gone(&mut dom0)?;
         let after = demo::memory(&mut dom0)?;

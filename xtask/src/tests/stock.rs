@@ -6,6 +6,7 @@ use super::tools::{self, machine};
 use super::{Outcome, Stage};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
+use crate::guest_console::{enter, leave};
 use crate::image::debian::{self, PASSWORD};
 use crate::run::Hypervisor;
 
@@ -50,8 +51,7 @@ pub fn stages(hypervisor: Hypervisor) -> [Stage; 3] {
 /// The toolstack knows of no kernel of the guest's: GRUB finds it on the disk.
 fn pvgrub(dom0: &mut Session) -> Result<()> {
     demo::create(dom0, "/etc/xen/pvgrub.cfg")?;
-    dom0.send("xl console guest\n")?;
-    dom0.login("guest", PASSWORD, BOOT)?;
+    enter(dom0, "guest")?;
     dom0.must("grep by=grub /proc/cmdline && disk-check 4", STEP)?;
     leave(dom0)?;
     dom0.must("xl shutdown -w guest", BOOT).map(drop)
@@ -131,18 +131,11 @@ fn libvirt(dom0: &mut Session) -> Result<()> {
 
 fn guest_works(dom0: &mut Session) -> Result<()> {
     demo::create(dom0, "/etc/xen/guest.cfg")?;
-    dom0.send("xl console guest\n")?;
-    dom0.login("guest", PASSWORD, BOOT)?;
+    enter(dom0, "guest")?;
     dom0.must("disk-check 4", STEP)?;
     leave(dom0)?;
     dom0.must("xl shutdown -w guest", BOOT)?;
     demo::wait_gone(dom0)
-}
-
-/// From the guest's console to dom0's prompt.
-fn leave(dom0: &mut Session) -> Result<()> {
-    dom0.send("\x1d")?;
-    dom0.wait(r"root@dom0:[^\n]*# ", STEP).map(drop)
 }
 
 /// Logs in after a boot.

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use super::{Outcome, Stage};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
+use crate::guest_console::{back, enter, leave};
 use crate::image::debian::{self, PASSWORD};
 use crate::image::loader::Loader;
 use crate::qemu::{Bus, Chipset};
@@ -94,15 +95,13 @@ fn commands(dom0: &mut Session) -> Result<()> {
         bail!("after `xl create -p` the state is {paused}");
     }
     dom0.must("xl unpause guest", STEP)?;
-    dom0.send("xl console guest\n")?;
-    dom0.login("guest", PASSWORD, BOOT)?;
+    enter(dom0, "guest")?;
     let cpus = dom0.must("nproc", STEP)?;
     if cpus != "2" {
         bail!("a guest of two vCPUs has {cpus}");
     }
     dom0.must("disk-check", STEP)?;
-    dom0.send("\x1d")?;
-    dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+    leave(dom0)?;
     dom0.must("xl pause guest", STEP)?;
     let paused = state(dom0, "guest")?;
     if !paused.contains('p') {
@@ -130,30 +129,22 @@ fn four_guests(dom0: &mut Session) -> Result<()> {
         demo::create(dom0, &format!("/etc/xen/guest.cfg vcpus=2 'name=\"{name}\"' '{disk}' '{vif}'"))?;
     }
     for name in all {
-        dom0.send(&format!("xl console {name}\n"))?;
-        // A guest that was at its prompt before we looked shows it again after a line.
-        dom0.send("\n")?;
-        dom0.login("guest", PASSWORD, BOOT)?;
+        enter(dom0, name)?;
         dom0.must("dmesg -n 1; [ $(nproc) = 2 ]", STEP)?;
-        dom0.send("\x1d")?;
-        dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+        leave(dom0)?;
     }
     for name in all {
-        dom0.send(&format!("xl console {name}\n\n"))?;
-        dom0.wait(r"root@guest:[^\n]*# ", BOOT)?;
+        back(dom0, name)?;
         dom0.must("(disk-check 8 >/run/checked; stress-ng --cpu 2 >/dev/null 2>&1) & true", STEP)?;
-        dom0.send("\x1d")?;
-        dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+        leave(dom0)?;
     }
     for name in all {
-        dom0.send(&format!("xl console {name}\n\n"))?;
-        dom0.wait(r"root@guest:[^\n]*# ", BOOT)?;
+        back(dom0, name)?;
         dom0.must(
             "until grep match /run/checked; do sleep 1; done; grep -q stress-ng /proc/[0-9]*/comm",
             BOOT,
         )?;
-        dom0.send("\x1d")?;
-        dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+        leave(dom0)?;
     }
     let count = dom0.must("xl list | wc -l", STEP)?;
     if count != "6" {

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use super::{Outcome, Stage, guests, tools};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
+use crate::guest_console::{enter, leave};
 use crate::image::debian::{DOM0_LABEL, PASSWORD};
 use crate::run::Hypervisor;
 use crate::setup::Env;
@@ -80,8 +81,7 @@ fn tiny(dom0: &mut Session, mode: &str, wanted: &str) -> Result<String> {
 /// Debian boots with its counter emulated, and its clocks go on at one speed.
 fn debian(dom0: &mut Session) -> Result<()> {
     demo::create(dom0, "/etc/xen/guest.cfg vcpus=2 'tsc_mode=\"always_emulate\"'")?;
-    dom0.send("xl console guest\n")?;
-    dom0.login("guest", PASSWORD, BOOT)?;
+    enter(dom0, "guest")?;
     dom0.must("dmesg -n 1", STEP)?;
     let source = dom0.must("cat /sys/devices/system/clocksource/clocksource0/current_clocksource", STEP)?;
     if source != "xen" {
@@ -97,8 +97,7 @@ fn debian(dom0: &mut Session) -> Result<()> {
         "last=0; for i in $(seq 40); do now=$(taskset -c $((i % 2)) date +%s%N); [ $now -gt $last ] || exit 1; last=$now; done",
         STEP,
     )?;
-    dom0.send("\x1d")?;
-    dom0.wait(r"root@dom0:[^\n]*# ", STEP)?;
+    leave(dom0)?;
     dom0.must("xl shutdown -w guest", BOOT)?;
     demo::wait_gone(dom0)
 }

@@ -5,7 +5,8 @@ use anyhow::{Context, Result, bail};
 use super::{Stage, root, tools};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
-use crate::image::debian::{self, PASSWORD};
+use crate::guest_console::{enter, leave};
+use crate::image::debian;
 use crate::image::overlay::DOM0_ADDRESS;
 use crate::repository::Repository;
 use crate::run::Hypervisor;
@@ -111,27 +112,6 @@ fn fio(file: &str, mib: u32) -> String {
 /// Something big, compressed by two threads of two programs and unpacked again; the same everywhere.
 const COMPRESS: &str = "cd /root && seq 2000000 > big && xz -k -2 -T2 --block-size=2MiB big && zstd -q -k -6 -T2 big && \
      sha256sum big big.xz big.zst && xz -dc -T2 big.xz | cmp - big && zstd -dc big.zst | cmp - big && rm big*";
-
-/// To the console of a guest that boots, and into it.
-pub fn enter(dom0: &mut Session, name: &str) -> Result<()> {
-    dom0.send(&format!("xl console {name}\n"))?;
-    // One that was at its prompt before we looked shows it again after a line.
-    dom0.send("\n")?;
-    dom0.login("guest", PASSWORD, BOOT)
-}
-
-/// To the console of a guest that was left at its shell.
-pub fn back(dom0: &mut Session, name: &str) -> Result<()> {
-    dom0.send(&format!("xl console {name}\n"))?;
-    dom0.send("\n")?;
-    dom0.wait(r"root@guest:[^\n]*# ", STEP).map(drop)
-}
-
-/// From the guest's console to dom0's prompt.
-pub fn leave(dom0: &mut Session) -> Result<()> {
-    dom0.send("\x1d")?;
-    dom0.wait(r"root@dom0:[^\n]*# ", STEP).map(drop)
-}
 
 /// What comes about soon.
 pub fn wait_for(session: &mut Session, condition: &str) -> Result<()> {
