@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::expect::Session;
 use crate::guest_console::{enter, leave};
@@ -202,6 +202,32 @@ pub fn wait_gone(dom0: &mut Session) -> Result<()> {
     Ok(())
 }
 
+/// No guest is left, and the hypervisor has all that it had before them.
+pub fn memory_is_back(dom0: &mut Session, before: Memory) -> Result<()> {
+    wait_gone(dom0)?;
+    let after = memory(dom0)?;
+    if after != before {
+        let heap = dom0.must("xl debug-keys m; xl dmesg | grep heap: || true", STEP)?;
+        bail!("memory did not come back: before {before:?}, after {after:?}\n{heap}");
+    }
+    Ok(())
+}
+
+/// The same, and every reference counts.
+pub fn nothing_is_left(dom0: &mut Session, before: Memory) -> Result<()> {
+    memory_is_back(dom0, before)?;
+    audit(dom0, "after the guests are gone")
+}
+
+/// Answers whom asks on the network (`net-check`), as a job of dom0's shell; the checksum of what it sends.
+pub fn serve(dom0: &mut Session) -> Result<String> {
+    let sum = dom0.must(
+        "net-server >/run/net-server & sleep 1; until grep . /run/net-server; do sleep 1; done",
+        STEP,
+    )?;
+    Ok(last(&sum).trim().to_owned())
+}
+
 /// Has the hypervisor recount every reference to every frame and compare with what it has stored. Other
 /// hypervisors have no such key.
 pub fn audit(dom0: &mut Session, when: &str) -> Result<()> {
@@ -231,12 +257,7 @@ fn check(dom0: &mut Session) -> Result<()> {
             before.free, before.scrub, before.outstanding
         ),
     );
-    let sum = dom0.must(
-        "net-server >/run/net-server & sleep 1; until grep . /run/net-server; do sleep 1; done",
-        STEP,
-    )?;
-    let sum = sum.lines().last().context("net-server's checksum")?.trim().to_owned();
-
+    let sum = serve(dom0)?;
     dom0.must("xl create /etc/xen/guest.cfg", STEP)?;
     say(dom0, "guest created");
     enter(dom0, "guest")?;
@@ -251,16 +272,7 @@ fn check(dom0: &mut Session) -> Result<()> {
     }
     dom0.must("xl shutdown -w guest", BOOT)?;
     say(dom0, "guest shut down");
-    wait_gone(dom0)?;
-    let after = memory(dom0)?;
-    say(
-        dom0,
-        &format!("free {} KiB, scrub {} KiB, outstanding {} MiB", after.free, after.scrub, after.outstanding),
-    );
-    if after != before {
-        bail!("memory did not come back: before {before:?}, after {after:?}");
-    }
-    audit(dom0, "after it is gone")?;
+    nothing_is_left(dom0, before)?;
     dom0.send("poweroff\n")?;
     dom0.wait_exit(BOOT)?;
     Ok(())

@@ -10,10 +10,7 @@ use crate::run::Hypervisor;
 
 pub fn stage(hypervisor: Hypervisor) -> Stage {
     tools::stage("xl: guests that end badly", "faults", hypervisor, |dom0| {
-        dom0.must(
-            "net-server >/run/net-server & sleep 1; until grep . /run/net-server; do sleep 1; done",
-            STEP,
-        )?;
+        demo::serve(dom0)?;
         in_the_middle_of_io(dom0)?;
         by_a_crash(dom0)?;
         while_it_boots(dom0)?;

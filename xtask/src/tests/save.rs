@@ -1,6 +1,6 @@
 //! A guest saved and restored, again and again, while it writes to its disk and talks to dom0.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::{Stage, tools};
 use crate::demo::{self, BOOT, STEP};
@@ -20,7 +20,7 @@ pub fn stage(hypervisor: Hypervisor, cycles: u32) -> Stage {
 }
 
 fn run(dom0: &mut Session, cycles: u32) -> Result<()> {
-    dom0.must("net-server >/run/net-server & sleep 1; until grep . /run/net-server; do sleep 1; done", STEP)?;
+    demo::serve(dom0)?;
     demo::create(dom0, "/etc/xen/guest.cfg vcpus=2")?;
     enter(dom0, "guest")?;
     dom0.must("dmesg -n 1; dmesg -C", STEP)?;
@@ -39,11 +39,7 @@ fn run(dom0: &mut Session, cycles: u32) -> Result<()> {
     last = goes_on(dom0, last)?;
     for n in 1..=cycles {
         dom0.must(&format!("xl save guest {FILE}"), BOOT)?;
-        demo::wait_gone(dom0)?;
-        let now = demo::memory(dom0)?;
-        if now != memory {
-            bail!("memory without the guest, in cycle {n}: {now:?}, and was {memory:?}");
-        }
+        demo::memory_is_back(dom0, memory).with_context(|| format!("cycle {n}"))?;
         dom0.must(&format!("xl restore {FILE} && rm {FILE}"), BOOT)?;
         last = goes_on(dom0, last)?;
         println!("cycle {n}: number {} came back", last.number);

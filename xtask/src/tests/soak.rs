@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use regex::Regex;
 
 use super::{Outcome, Stage, host, tools};
@@ -34,12 +34,7 @@ fn cycles(hypervisor: Hypervisor) -> Stage {
         for n in 1..=20 {
             dom0.must("xl create /etc/xen/guest.cfg", STEP)?;
             dom0.must("xl destroy guest", STEP)?;
-            demo::wait_gone(&mut dom0)?;
-            let after = demo::memory(&mut dom0)?;
-            println!("cycle {n}: {after:?}");
-            if after != before {
-                bail!("memory did not come back after cycle {n}: before {before:?}, after {after:?}");
-            }
+            demo::memory_is_back(&mut dom0, before).with_context(|| format!("cycle {n}"))?;
         }
         Ok(Outcome::Passed(1))
     })
@@ -69,12 +64,7 @@ fn stress(hypervisor: Hypervisor) -> Stage {
         dom0.must("until grep -q ended /stress.log; do sleep 1; done; grep -q 'ended 0' /stress.log", LONG)?;
         leave(&mut dom0)?;
         dom0.must("xl shutdown -w guest", BOOT)?;
-        demo::wait_gone(&mut dom0)?;
-        let after = demo::memory(&mut dom0)?;
-        if after != before {
-            bail!("memory did not come back: before {before:?}, after {after:?}");
-        }
-        demo::audit(&mut dom0, "after the guest is gone")?;
+        demo::nothing_is_left(&mut dom0, before)?;
         Ok(Outcome::Passed(1))
     })
 }

@@ -49,13 +49,7 @@ pub fn stage_on(
         let before = demo::memory(&mut dom0)?;
         dom0.must("xl debug-keys m", STEP)?;
         work(env, &mut dom0)?;
-        demo::wait_gone(&mut dom0)?;
-        let after = demo::memory(&mut dom0)?;
-        if after != before {
-            let heap = dom0.must("xl debug-keys m; xl dmesg | grep heap:", STEP)?;
-            bail!("memory did not come back: before {before:?}, after {after:?}\n{heap}");
-        }
-        demo::audit(&mut dom0, "after the guests are gone")?;
+        demo::nothing_is_left(&mut dom0, before)?;
         Ok(Outcome::Passed(1))
     })
 }

@@ -36,11 +36,7 @@ const NEW_KERNEL: &str = "'kernel=\"/srv/guest/vmlinuz-6.12\"' 'ramdisk=\"/srv/g
 /// From `xl create` to `xl shutdown` with each of Debian's kernels: the console both ways, disk and network, and all
 /// that the hypervisor gave is back.
 fn kernels(dom0: &mut Session) -> Result<()> {
-    let sum = dom0.must(
-        "net-server >/run/net-server & sleep 1; until grep . /run/net-server; do sleep 1; done",
-        STEP,
-    )?;
-    let sum = sum.lines().last().context("net-server's checksum")?.trim().to_owned();
+    let sum = demo::serve(dom0)?;
     let before = demo::memory(dom0)?;
     for (series, options) in [("6.1.", ""), ("6.12.", NEW_KERNEL)] {
         demo::create(dom0, &format!("/etc/xen/guest.cfg vcpus=2 {options}"))?;
@@ -54,11 +50,7 @@ fn kernels(dom0: &mut Session) -> Result<()> {
         leave(dom0)?;
         demo::audit(dom0, "with a guest running")?;
         dom0.must("xl shutdown -w guest", BOOT)?;
-        demo::wait_gone(dom0)?;
-        let after = demo::memory(dom0)?;
-        if after != before {
-            bail!("memory after a guest with {release}: {after:?}, and was {before:?}");
-        }
+        demo::memory_is_back(dom0, before).with_context(|| format!("after a guest with {release}"))?;
         println!("{release}: {} s", dom0.elapsed().as_secs());
     }
     dom0.must("kill %net-server", STEP).map(drop)
