@@ -5,17 +5,20 @@ use anyhow::{Context, Result, bail};
 use super::{Stage, root, tools};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
-use crate::guest_console::{enter, leave};
+use crate::guest_console::{back, enter, leave};
 use crate::image::debian;
 use crate::image::overlay::DOM0_ADDRESS;
 use crate::repository::Repository;
 use crate::run::Hypervisor;
 use crate::setup::Env;
 
-pub fn stages(hypervisor: Hypervisor) -> [Stage; 2] {
+pub fn stages(hypervisor: Hypervisor) -> [Stage; 3] {
     [
         stage("work: guests with the kernels 6.1 and 6.12", "work-kernels", hypervisor, |_, dom0| {
             kernels(dom0)
+        }),
+        stage("work: disks from files, loop devices and qcow2", "work-disks", hypervisor, |_, dom0| {
+            disks(dom0)
         }),
         stage("work: fio, iperf3, xz and apt in guests", "work-load", hypervisor, load),
     ]
@@ -54,6 +57,60 @@ fn kernels(dom0: &mut Session) -> Result<()> {
         println!("{release}: {} s", dom0.elapsed().as_secs());
     }
     dom0.must("kill %net-server", STEP).map(drop)
+}
+
+/// Of the network card that comes while the guest runs.
+const MAC: &str = "00:16:3e:00:00:77";
+
+/// A guest's root in a file, on a loop device and in a qcow2 image; with each, another disk and another network card
+/// come while it runs, are used, and go.
+fn disks(dom0: &mut Session) -> Result<()> {
+    dom0.must("cd /srv/guest && qemu-img convert -O qcow2 disk.img disk.qcow2", BOOT)?;
+    dom0.must("truncate -s 64M more.img && qemu-img create -f qcow2 more.qcow2 64M", STEP)?;
+    dom0.must("sync; losetup /dev/loop6 disk.img && losetup /dev/loop7 more.img", STEP)?;
+    let kinds = [
+        ("raw", "/srv/guest/disk.img", "/srv/guest/more.img"),
+        ("raw", "/dev/loop6", "/dev/loop7"),
+        ("qcow2", "/srv/guest/disk.qcow2", "/srv/guest/more.qcow2"),
+    ];
+    for (format, root, more) in kinds {
+        let disk = |vdev, target| format!("format={format},vdev={vdev},access=rw,target={target}");
+        demo::create(dom0, &format!("/etc/xen/guest.cfg 'disk=[\"{}\"]'", disk("xvda", root)))?;
+        enter(dom0, "guest")?;
+        dom0.must("disk-check && [ ! -e /dev/xvdb ] && [ $(ls /sys/class/net | wc -l) = 2 ]", STEP)?;
+        leave(dom0)?;
+        dom0.must(&format!("xl block-attach guest {}", disk("xvdb", more)), STEP)?;
+        dom0.must(&format!("xl network-attach guest bridge=xenbr0 mac={MAC}"), STEP)?;
+        dom0.must(
+            &format!("[ $(xl block-list guest | wc -l) = 3 ] && xl network-list guest | grep {MAC}"),
+            STEP,
+        )?;
+        back(dom0, "guest")?;
+        wait_for(dom0, "[ -b /dev/xvdb ]")?;
+        dom0.must("[ $(blockdev --getsize64 /dev/xvdb) = $((64 << 20)) ]", STEP)?;
+        dom0.must(&fio("/dev/xvdb", 16), BOOT)?;
+        wait_for(dom0, &format!("grep -q {MAC} /sys/class/net/enX1/address"))?;
+        dom0.must("ip addr replace 10.0.2.30/24 dev enX1 && ip link set enX1 up", STEP)?;
+        dom0.must(&format!("ping -c 3 -W 20 -I enX1 {DOM0_ADDRESS}"), STEP)?;
+        leave(dom0)?;
+        dom0.must(&format!("xl block-detach guest xvdb && xl network-detach guest {MAC}"), STEP)?;
+        back(dom0, "guest")?;
+        wait_for(dom0, "[ ! -e /dev/xvdb ] && [ $(ls /sys/class/net | wc -l) = 2 ]")?;
+        dom0.must("disk-check 2", STEP)?;
+        leave(dom0)?;
+        dom0.must(
+            "[ $(xl block-list guest | wc -l) = 2 ] && [ $(xl network-list guest | wc -l) = 2 ]",
+            STEP,
+        )?;
+        dom0.must("xl shutdown -w guest", BOOT)?;
+        demo::wait_gone(dom0)?;
+        println!("{root}: {} s", dom0.elapsed().as_secs());
+    }
+    dom0.must(
+        "losetup -d /dev/loop6 /dev/loop7; qemu-img check disk.qcow2 && qemu-img check more.qcow2",
+        STEP,
+    )?;
+    dom0.must("cd", STEP).map(drop)
 }
 
 /// Two guests: the one, of two vCPUs, reads what it has written to its disk, talks to dom0 as fast as it can, compresses
