@@ -7,7 +7,7 @@ use super::Stage;
 use super::tools::{self, state};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
-use crate::image::debian::PASSWORD;
+use crate::guest_console::{back, enter, leave};
 use crate::run::Hypervisor;
 
 const PORT: u16 = 9999;
@@ -25,8 +25,7 @@ pub fn stage(hypervisor: Hypervisor) -> Stage {
 
 fn debug(dom0: &mut Session) -> Result<()> {
     demo::create(dom0, "/etc/xen/guest.cfg vcpus=2")?;
-    dom0.send("xl console guest\n")?;
-    dom0.login("guest", PASSWORD, BOOT)?;
+    enter(dom0, "guest")?;
     let symbols =
         dom0.must("dmesg -n 1; grep -wE 'linux_proc_banner|__x64_sys_sync' /proc/kallsyms", STEP)?;
     let address = |name: &str| -> Result<u64> {
@@ -64,19 +63,12 @@ fn debug(dom0: &mut Session) -> Result<()> {
     }
     gdb.detach()?;
 
-    dom0.send("xl console guest\n\n")?;
-    dom0.wait(r"root@guest:[^\n]*# ", STEP)?;
+    back(dom0, "guest")?;
     dom0.must("kill %1; disk-check", STEP)?;
     let version = dom0.must("cat /proc/version", STEP)?;
     ensure!(version.contains("Linux VERSION 6."), "the guest does not show what was written: {version}");
     leave(dom0)?;
     dom0.must("xl shutdown -w guest", BOOT).map(drop)
-}
-
-/// From the guest's console to dom0's shell.
-fn leave(dom0: &mut Session) -> Result<()> {
-    dom0.send("\x1d")?;
-    dom0.wait(r"root@dom0:[^\n]*# ", STEP).map(drop)
 }
 
 fn hex(text: &[u8]) -> String {
