@@ -50,8 +50,6 @@ pub struct PerCpu {
     gdt: Cell<*mut [u64; 512]>,
     /// When [`crate::hooks::timer`] is to be called; `u64::MAX`: not at all.
     pub timer_deadline_ns: Cell<u64>,
-    /// When the timer was last set.
-    pub timer_set_ns: Cell<u64>,
     /// When the console is to be polled by this CPU; `u64::MAX`: not at all.
     pub poll_at_ns: Cell<u64>,
     shared: Shared,
@@ -106,7 +104,6 @@ impl PerCpu {
             tss: UnsafeCell::new(Tss::new()),
             gdt: Cell::new(core::ptr::null_mut()),
             timer_deadline_ns: Cell::new(u64::MAX),
-            timer_set_ns: Cell::new(0),
             poll_at_ns: Cell::new(u64::MAX),
             shared: Shared {
                 online: AtomicBool::new(false),

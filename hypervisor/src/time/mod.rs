@@ -30,8 +30,6 @@ static SCALE: Once<Scale> = Once::new();
 static WALL_AT_BOOT_NS: AtomicI64 = AtomicI64::new(0);
 /// The greatest step backwards seen between two CPUs' TSCs, in ticks.
 static MAX_WARP: AtomicU64 = AtomicU64::new(0);
-/// A timer's interrupt that is later than this does not come by itself: far more than a machine under load delays one.
-const LOST_AFTER_NS: u64 = 2_000_000_000;
 static TSC_UNSTABLE: AtomicBool = AtomicBool::new(false);
 
 /// Measures the clocks and reads the calendar, on the boot processor.
@@ -91,29 +89,9 @@ pub fn wall_at_boot_ns() -> i64 {
 pub fn set_timer(deadline_ns: Option<u64>) {
     let deadline = deadline_ns.unwrap_or(u64::MAX);
     // Writing the timer's register is dear; most switches leave the deadline as it is.
-    if percpu::this().timer_deadline_ns.replace(deadline) != deadline || overdue(deadline) {
+    if percpu::this().timer_deadline_ns.replace(deadline) != deadline {
         start_timer();
     }
-}
-
-/// Whether the interrupt for `deadline`, which has been set before, should have come long ago: then its loss is
-/// reported, with what the timer says of itself.
-fn overdue(deadline: u64) -> bool {
-    if deadline == u64::MAX {
-        return false;
-    }
-    let cpu = percpu::this();
-    // A deadline may be long past when it is set.
-    let late = now_ns().saturating_sub(deadline.max(cpu.timer_set_ns.get()));
-    if late < LOST_AFTER_NS {
-        return false;
-    }
-    let (cpu, left) = (cpu.id, apic::local::timer_left());
-    crate::warning!(
-        "CPU{cpu}: the timer's interrupt is {} ms late, its count is {left}; set anew",
-        late / 1_000_000
-    );
-    true
 }
 
 /// Has the console polled by this CPU at `at_ns`.
@@ -130,9 +108,7 @@ fn start_timer() {
         apic::local::timer_start(0);
         return;
     }
-    let now = now_ns();
-    cpu.timer_set_ns.set(now);
-    let ns = deadline.saturating_sub(now);
+    let ns = deadline.saturating_sub(now_ns());
     let count = u128::from(ns) * u128::from(scale().apic_khz) / 1_000_000;
     // A count too large is cut; the interrupt then sets the rest.
     apic::local::timer_start(count.clamp(1, u128::from(u32::MAX)) as u32);
