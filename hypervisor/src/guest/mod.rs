@@ -18,7 +18,6 @@ pub mod fpu;
 pub mod idle;
 pub mod keys;
 pub mod machine;
-pub mod msr;
 pub mod nmi;
 pub mod platform;
 pub mod privops;
