@@ -71,21 +71,16 @@ pub fn make(elf64: &[u8]) -> Result<Images, Error> {
     let entry = entry.ok_or(Error::NoEntry(virt_entry))?;
 
     let (mut place, mut pvh_entry) = (None, None);
-    let mut functions = Vec::new();
     for symbol in file.symbols() {
-        let Ok(name) = symbol.name() else { continue };
-        if name == "__symbols_lma" {
-            place = Some(symbol.address());
-            continue;
-        }
-        if name == "_start_pvh" {
-            pvh_entry = Some(entry.wrapping_add(symbol.address().wrapping_sub(virt_entry)));
-        }
-        if is_code(&file, &symbol) && !name.is_empty() {
-            functions.push((symbol.address(), format!("{:#}", rustc_demangle::demangle(name))));
+        match symbol.name() {
+            Ok("__symbols_lma") => place = Some(symbol.address()),
+            Ok("_start_pvh") => {
+                pvh_entry = Some(entry.wrapping_add(symbol.address().wrapping_sub(virt_entry)));
+            }
+            _ => {}
         }
     }
-    let blob = symbols::encode(functions);
+    let blob = symbols::encode(code(&file));
     let paddr = place.ok_or(Error::NoSymbolPlace)?;
     segments.push(Segment { paddr, mem_size: blob.len() as u64, data: blob, flags: elf::PF_R });
 
@@ -98,6 +93,19 @@ pub fn make(elf64: &[u8]) -> Result<Images, Error> {
     }
     let pvh = Container::Pvh { entry: pvh_entry.ok_or(Error::NoPvhEntry)? };
     Ok(Images { multiboot, pvh: container::write(pvh, entry, &segments)? })
+}
+
+/// The functions of the linked hypervisor `elf64`, and the labels of its assembly code: addresses and readable names.
+pub fn functions(elf64: &[u8]) -> Result<Vec<(u64, String)>, Error> {
+    Ok(code(&ElfFile64::<Endianness>::parse(elf64)?))
+}
+
+fn code(file: &ElfFile64<'_, Endianness>) -> Vec<(u64, String)> {
+    let functions = file.symbols().filter(|symbol| is_code(file, symbol));
+    functions
+        .filter_map(|symbol| Some((symbol.address(), symbol.name().ok().filter(|name| !name.is_empty())?)))
+        .map(|(address, name)| (address, format!("{:#}", rustc_demangle::demangle(name))))
+        .collect()
 }
 
 /// Functions, and the labels of assembly code.

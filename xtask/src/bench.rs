@@ -5,10 +5,12 @@
 //! the numbers repeat on any machine. By the wall clock: the same without `-icount`; those numbers are of TCG on
 //! the machine this runs on, and of how busy it was. The hypervisors take turns. The guest's disk is a file in dom0's
 //! memory, and dom0 is who it talks to over the network. [`clock`] reads the virtual time
-//! from outside; [`report`] makes the tables.
+//! from outside; [`report`] makes the tables; [`profile`] shows where an operation's instructions go.
 
 mod clock;
 mod guest;
+mod monitor;
+pub mod profile;
 mod report;
 
 use std::fs;
@@ -96,7 +98,8 @@ const LIMIT: Duration = Duration::from_secs(1200);
 /// What all runs share.
 struct Bench<'a> {
     env: &'a Env,
-    args: &'a Args,
+    /// Of the hypervisors.
+    options: String,
     qemu: Qemu,
     kernel: Kernel,
     initramfs: PathBuf,
@@ -106,12 +109,7 @@ struct Bench<'a> {
 }
 
 pub fn bench(env: &Env, args: &Args) -> Result<()> {
-    let kernel = run::kernel(env, &args.kernel)?;
-    let program = program(env)?;
-    let initramfs = initramfs_with_program(env, &kernel, &program)?;
-    let disk = disk(env, &[&initramfs, &program, &guests::image(env)?])?;
-    let qemu = setup::qemu(env, QemuVersion::V10)?;
-    let mut bench = Bench { env, args, qemu, kernel, initramfs, disk, runs: Vec::new() };
+    let mut bench = Bench::new(env, &args.kernel, &args.options)?;
     let hypervisors = match args.hypervisor[..] {
         [] => vec![Hypervisor::None, Hypervisor::Debian, Hypervisor::Xenolith],
         ref chosen => chosen.to_vec(),
@@ -176,12 +174,19 @@ fn disk(env: &Env, files: &[&Path]) -> Result<PathBuf> {
     Ok(path)
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    fn new(env: &'a Env, kernel: &str, options: &[String]) -> Result<Bench<'a>> {
+        let kernel = run::kernel(env, kernel)?;
+        let program = program(env)?;
+        let initramfs = initramfs_with_program(env, &kernel, &program)?;
+        let disk = disk(env, &[&initramfs, &program, &guests::image(env)?])?;
+        let qemu = setup::qemu(env, QemuVersion::V10)?;
+        Ok(Bench { env, options: options.join(" "), qemu, kernel, initramfs, disk, runs: Vec::new() })
+    }
+
     /// The program in the small dom0, or on Linux without a hypervisor.
     fn dom0(&mut self, hypervisor: Hypervisor, mode: Mode) -> Result<()> {
-        let early = if hypervisor == Hypervisor::None { "earlyprintk=ttyS0,115200" } else { "" };
-        let args = format!("{KERNEL_ARGS} {early}");
-        let machine = self.machine(hypervisor, mode, &args, self.initramfs.clone(), MEM_MIB)?;
+        let machine = self.small_machine(hypervisor, mode)?;
         let (mut session, mut clock) = self.start(&machine, hypervisor, mode)?;
         session.wait("Linux version", LIMIT)?;
         let first = clock.seconds(&session)?;
@@ -193,6 +198,12 @@ impl Bench<'_> {
         Ok(())
     }
 
+    fn small_machine(&self, hypervisor: Hypervisor, mode: Mode) -> Result<Machine> {
+        let early = if hypervisor == Hypervisor::None { "earlyprintk=ttyS0,115200" } else { "" };
+        let args = format!("{KERNEL_ARGS} {early}");
+        self.machine(hypervisor, mode, &args, self.initramfs.clone(), MEM_MIB)
+    }
+
     fn machine(
         &self,
         hypervisor: Hypervisor,
@@ -201,9 +212,16 @@ impl Bench<'_> {
         initrd: PathBuf,
         mem: u32,
     ) -> Result<Machine> {
-        let options = self.args.options.join(" ");
-        let mut machine =
-            run::machine(self.env, &self.qemu, hypervisor, &options, &self.kernel, kernel_args, initrd, mem)?;
+        let mut machine = run::machine(
+            self.env,
+            &self.qemu,
+            hypervisor,
+            &self.options,
+            &self.kernel,
+            kernel_args,
+            initrd,
+            mem,
+        )?;
         machine.smp = 1;
         machine.icount = mode == Mode::Instructions;
         machine.no_reboot = true;

@@ -14,6 +14,8 @@ use crate::setup::{self, Env};
 pub struct Image {
     /// A 32-bit multiboot ELF file, what QEMU's `-kernel` takes.
     pub elf: PathBuf,
+    /// What the linker made, with its symbols.
+    pub linked: PathBuf,
 }
 
 const TARGET: &str = "x86_64-unknown-none";
@@ -34,7 +36,7 @@ pub fn build(env: &Env) -> Result<Image> {
     let mut packed = flate2::write::GzEncoder::new(fs::File::create(&gz)?, flate2::Compression::best());
     packed.write_all(&images.multiboot)?;
     packed.finish()?;
-    Ok(Image { elf })
+    Ok(Image { elf, linked: built })
 }
 
 /// Where cargo builds: `target/`, unless the environment or its configuration says otherwise.

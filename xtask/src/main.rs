@@ -1,4 +1,4 @@
-//! Every command of the README: `cargo xtask build | run | demo | test | bench`.
+//! Every command of the README: `cargo xtask build | run | demo | test | bench | profile`.
 //!
 //! Each command does its own set-up (see `setup.rs`): what it downloads or makes is kept under
 //! `target/`, and a second call finds it there.
@@ -41,6 +41,8 @@ enum Command {
     Test(tests::Args),
     /// What basic operations cost on Linux itself, Debian's Xen and Xenolith; Markdown and JSON in target/bench
     Bench(bench::Args),
+    /// Where the instructions of one of the bench's operations go: hypervisor, kernels, functions
+    Profile(bench::profile::Args),
     /// Download and make everything the other commands need
     Setup,
 }
@@ -53,6 +55,7 @@ fn main() -> Result<()> {
         Command::Demo(args) => demo::demo(&env, &args),
         Command::Test(args) => tests::test(&env, &args),
         Command::Bench(args) => bench::bench(&env, &args),
+        Command::Profile(args) => bench::profile::profile(&env, &args),
         Command::Setup => setup::everything(&env),
     }
 }

@@ -5,14 +5,12 @@
 //! timer at port 608h counts it exactly, modulo 4.7 s. Between a line on the console and the answer pass some
 //! milliseconds, during which the machine runs on: that is the error.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use anyhow::{Context, Result};
 
+use super::monitor::Monitor;
 use crate::expect::Session;
 
 /// The ACPI timer of QEMU's q35 as its firmware places it: 24 bits at 3.58 MHz.
@@ -37,14 +35,21 @@ impl Clock {
         Ok(Clock::Instructions { socket, monitor: None })
     }
 
+    /// The monitor of a machine whose time is instructions.
+    pub fn monitor(&mut self) -> Result<Option<&mut Monitor>> {
+        let Clock::Instructions { socket, monitor } = self else {
+            return Ok(None);
+        };
+        if monitor.is_none() {
+            *monitor = Some(Monitor::open(socket)?);
+        }
+        Ok(monitor.as_mut())
+    }
+
     /// Seconds since power-on.
     pub fn seconds(&mut self, session: &Session) -> Result<f64> {
-        let Clock::Instructions { socket, monitor } = self else {
+        let Some(monitor) = self.monitor()? else {
             return Ok(session.elapsed().as_secs_f64());
-        };
-        let monitor = match monitor {
-            Some(monitor) => monitor,
-            None => monitor.insert(Monitor::open(socket)?),
         };
         let drift = monitor.ask("info jit")?;
         let drift = number(&drift, "Host - Guest clock", 10)? as f64 / 1e3;
@@ -73,44 +78,6 @@ fn number(text: &str, label: &str, radix: u32) -> Result<i64> {
     let after = text.split(label).nth(1).with_context(|| format!("no `{label}` in: {text}"))?.trim_start();
     let end = after.find(|c: char| c != '-' && !c.is_digit(radix)).unwrap_or(after.len());
     i64::from_str_radix(&after[..end], radix).with_context(|| format!("after `{label}` in: {text}"))
-}
-
-/// QEMU's monitor.
-pub struct Monitor {
-    lines: BufReader<UnixStream>,
-}
-
-impl Monitor {
-    fn open(socket: &PathBuf) -> Result<Monitor> {
-        let stream = UnixStream::connect(socket).context("connecting to QEMU's monitor")?;
-        let mut monitor = Monitor { lines: BufReader::new(stream) };
-        monitor.request(&json!({ "execute": "qmp_capabilities" }))?;
-        Ok(monitor)
-    }
-
-    /// A command as a person types it, and what it prints.
-    fn ask(&mut self, line: &str) -> Result<String> {
-        let arguments = json!({ "command-line": line });
-        let answer = self.request(&json!({ "execute": "human-monitor-command", "arguments": arguments }))?;
-        Ok(answer.as_str().unwrap_or_default().to_owned())
-    }
-
-    fn request(&mut self, request: &Value) -> Result<Value> {
-        writeln!(self.lines.get_mut(), "{request}")?;
-        loop {
-            let mut line = String::new();
-            if self.lines.read_line(&mut line)? == 0 {
-                bail!("QEMU's monitor closed");
-            }
-            let answer: Value = serde_json::from_str(&line)?;
-            if let Some(error) = answer.get("error") {
-                bail!("{request}: {error}");
-            }
-            if let Some(value) = answer.get("return") {
-                return Ok(value.clone());
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -23,15 +23,15 @@ const PAIRS: usize = 3;
 const PROMPT: &str = r"(?m)^root@dom0:[^\n]*# ";
 
 impl Bench<'_> {
-    /// Both measurements share a boot of dom0.
-    pub fn guest(&mut self, hypervisor: Hypervisor, mode: Mode) -> Result<()> {
+    /// Starts a Debian dom0, where the program serves.
+    pub fn debian(&self, hypervisor: Hypervisor, mode: Mode) -> Result<(Session, Clock)> {
         let args = format!(
             "{KERNEL_ARGS} root=LABEL={DOM0_LABEL} systemd.show_status=auto systemd.log_level=warning"
         );
         let initrd = initramfs::make(self.env, &self.kernel, Purpose::Root)?;
         let mut machine = self.machine(hypervisor, mode, &args, initrd, MEM_GUEST_MIB)?;
         machine.disks = vec![debian::dom0(self.env)?, self.disk.clone()];
-        let (mut session, mut clock) = self.start(&machine, hypervisor, mode)?;
+        let (mut session, clock) = self.start(&machine, hypervisor, mode)?;
         session.login("dom0", PASSWORD, LIMIT)?;
         for line in [
             "dmesg -n 1; cd /run".to_owned(),
@@ -51,14 +51,13 @@ impl Bench<'_> {
         ] {
             session.must(&line, LIMIT)?;
         }
-        session.send("xl create -c b.cfg\n")?;
-        session.wait("(?m)^dom0# ", LIMIT)?;
-        for line in [
-            format!("ip addr del {DOM0_ADDRESS}/24 dev eth0; ip addr add {GUEST_ADDRESS}/24 dev eth0"),
-            format!("ping -c 1 -w 30 {DOM0_ADDRESS}; export XEN_BENCH_PEER={DOM0_ADDRESS}"),
-        ] {
-            session.must(&line, LIMIT)?;
-        }
+        Ok((session, clock))
+    }
+
+    /// Both measurements share a boot of dom0.
+    pub fn guest(&mut self, hypervisor: Hypervisor, mode: Mode) -> Result<()> {
+        let (mut session, mut clock) = self.debian(hypervisor, mode)?;
+        enter_guest(&mut session)?;
         let result = measure(&mut session)?;
         self.add(&session, Run { hypervisor, mode, role: Role::Guest, result, boot: None });
         end_guest(&mut session)?;
@@ -71,6 +70,19 @@ impl Bench<'_> {
 /// Writes a guest's configuration.
 fn config(name: &str, kernel: &str, more: &str) -> String {
     format!("echo \"name='{name}'; kernel='{kernel}'; {more}\" >{name}.cfg")
+}
+
+/// Creates the guest and comes to its prompt.
+pub fn enter_guest(session: &mut Session) -> Result<()> {
+    session.send("xl create -c b.cfg\n")?;
+    session.wait("(?m)^dom0# ", LIMIT)?;
+    for line in [
+        format!("ip addr del {DOM0_ADDRESS}/24 dev eth0; ip addr add {GUEST_ADDRESS}/24 dev eth0"),
+        format!("ping -c 1 -w 30 {DOM0_ADDRESS}; export XEN_BENCH_PEER={DOM0_ADDRESS}"),
+    ] {
+        session.must(&line, LIMIT)?;
+    }
+    Ok(())
 }
 
 /// Switches the guest off at whose prompt we are, and comes back to dom0's.

@@ -26,6 +26,7 @@ const SHELL_MODULES: &[&str] = &[
     "e1000e",
     "xen-evtchn",
     "xen-gntdev",
+    "xen-gntalloc",
     "xen-privcmd",
     "xenfs",
     "xen-blkfront",
