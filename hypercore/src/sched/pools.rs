@@ -75,13 +75,13 @@ impl Pools {
         Ok(id)
     }
 
-    /// Ends a pool; its CPUs are free. EBUSY: it has domains, or is pool 0. ENOENT.
+    /// Ends a pool. EBUSY: it has CPUs or domains, or is pool 0. ENOENT.
     pub fn destroy(&mut self, id: u32) -> Result<(), Errno> {
         let at = self.list.iter().position(|p| p.id == id).ok_or(Errno::ENOENT)?;
-        if id == POOL0 || self.list[at].domains != 0 {
+        if id == POOL0 || self.list[at].domains != 0 || !self.list[at].cpus.is_empty() {
             return Err(Errno::EBUSY);
         }
-        self.free = self.free.or(&self.list.remove(at).cpus);
+        self.list.remove(at);
         Ok(())
     }
 
@@ -104,11 +104,15 @@ impl Pools {
 }
 
 impl<T> RunQueue<T> {
-    /// Puts a free CPU (`None`: the first) into a pool; answers who must look. ENODEV: it is not free. ENOENT.
-    pub fn add_cpu(&mut self, id: u32, cpu: Option<CpuId>, now: u64) -> Result<CpuMask, Errno> {
+    /// Puts a free CPU (`None`: the first) into a pool; answers who must look. EINVAL: the machine has no such CPU.
+    /// ENODEV: it is not free. ENOENT.
+    pub fn add_cpu(&mut self, id: u32, wanted: Option<CpuId>, now: u64) -> Result<CpuMask, Errno> {
         let free = self.pools.free;
-        let cpu = cpu.map_or_else(|| free.iter().next(), |c| Some(c).filter(|c| free.contains(*c)));
+        let cpu = wanted.map_or_else(|| free.iter().next(), |c| Some(c).filter(|c| free.contains(*c)));
         let pool = self.pools.get_mut(id).ok_or(Errno::ENOENT)?;
+        if wanted.is_some_and(|c| c.0 as usize >= self.cpus.len()) {
+            return Err(Errno::EINVAL);
+        }
         let cpu = cpu.ok_or(Errno::ENODEV)?;
         pool.cpus.insert(cpu);
         let limit = pool.rate_limit;
@@ -118,13 +122,13 @@ impl<T> RunQueue<T> {
     }
 
     /// Takes a CPU (`None`: the last) out of a pool; it is free, and whoever runs there moves as soon as it has
-    /// looked. EINVAL: it is not in the pool. EBUSY: the last of a pool with domains. ENOENT.
+    /// looked. EINVAL: it is not in the pool, or pool 0's last. EBUSY: the last of another pool with domains. ENOENT.
     pub fn remove_cpu(&mut self, id: u32, cpu: Option<CpuId>, now: u64) -> Result<CpuMask, Errno> {
         let pool = self.pools.get_mut(id).ok_or(Errno::ENOENT)?;
         let cpu = cpu.or_else(|| pool.cpus.iter().last()).filter(|c| pool.cpus.contains(*c));
         let cpu = cpu.ok_or(Errno::EINVAL)?;
-        if pool.domains != 0 && pool.cpus.count() == 1 {
-            return Err(Errno::EBUSY);
+        if pool.cpus.count() == 1 && (id == POOL0 || pool.domains != 0) {
+            return Err(if id == POOL0 { Errno::EINVAL } else { Errno::EBUSY });
         }
         pool.cpus.remove(cpu);
         self.pools.free.insert(cpu);

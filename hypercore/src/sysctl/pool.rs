@@ -35,7 +35,7 @@ pub(super) fn cpupool_op<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResul
             call.put(&xen.m, &op)
         }
         XEN_SYSCTL_CPUPOOL_OP_DESTROY => sched::with_pools(xen, |p| p.destroy(id))
-            .map_err(|e| refuse!(xen, e, "pool {} is pool 0, has domains, or is not there", id)),
+            .map_err(|e| refuse!(xen, e, "pool {} is pool 0, has CPUs or domains, or is not there", id)),
         // The next pool at or above the number.
         XEN_SYSCTL_CPUPOOL_OP_INFO => {
             let found = sched::with_pools(xen, |p| p.at_or_above(id).map(|p| (p.id, p.domains, p.cpus)));
@@ -54,6 +54,9 @@ pub(super) fn cpupool_op<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResul
         XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN => {
             let dom = u16::try_from(op.domid).ok().and_then(|id| xen.domains.get(DomId(id)));
             let dom = dom.ok_or_else(|| refuse!(xen, Errno::ESRCH, "there is no domain {}", op.domid))?;
+            if dom.id == cx.dom.id {
+                return Err(refuse!(xen, Errno::EPERM, "domain {} may not move itself", op.domid));
+            }
             sched::join_pool(xen, &dom, id)
                 .map_err(|e| refuse!(xen, e, "pool {} is not there or has no CPU", id))
         }

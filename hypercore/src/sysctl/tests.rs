@@ -132,8 +132,13 @@ fn pools_divide_the_cpus() {
     }
     assert_eq!(errno(moves(6, 1)), Errno::ENOENT);
     assert_eq!(errno(moves(5, 0)), Errno::ESRCH);
+    for id in [0, 7] {
+        assert_eq!(errno(moves(0, id)), Errno::EPERM, "not oneself, wherever to");
+    }
     assert_eq!(errno(destroy(0)), Errno::EBUSY);
     assert_eq!(errno(cpu(add, 0, 1)), Errno::ENODEV);
+    assert_eq!(errno(cpu(add, 0, 9)), Errno::EINVAL);
+    assert_eq!(errno(cpu(add, 7, 9)), Errno::ENOENT);
     assert_eq!(errno(cpu(remove, 0, 9)), Errno::EINVAL);
     // A second one, from the first one's CPU.
     let create = |id| run(of(XEN_SYSCTL_CPUPOOL_OP_CREATE, id));
@@ -148,7 +153,7 @@ fn pools_divide_the_cpus() {
     assert_eq!(errno(moves(6, 1)), Errno::ENODEV);
     assert_eq!(cpu(remove, 0, any), Ok(0));
     assert_eq!((info(0), free()), ((0, 2, 1), 2));
-    assert_eq!(errno(cpu(remove, 0, 0)), Errno::EBUSY);
+    assert_eq!(errno(cpu(remove, 0, 0)), Errno::EINVAL);
     assert_eq!(cpu(add, 1, any), Ok(0));
     assert_eq!(moves(6, 1), Ok(0));
     assert_eq!((info(0), info(1), free()), ((0, 1, 1), (1, 1, 2), 0));
@@ -158,6 +163,8 @@ fn pools_divide_the_cpus() {
     assert_eq!(errno(cpu(remove, 1, 1)), Errno::EBUSY);
     b.domu.dom.for_each_vcpu(|v| v.running.store(false, core::sync::atomic::Ordering::SeqCst));
     while !lifecycle::kill(b.domu.xen, &b.domu.dom) {}
+    assert_eq!(errno(destroy(1)), Errno::EBUSY, "it still has its CPU");
+    assert_eq!(cpu(remove, 1, 1), Ok(0));
     assert_eq!(destroy(1), Ok(0));
     assert_eq!(free(), 2);
     assert_eq!(cpu(add, 0, 1), Ok(0));
