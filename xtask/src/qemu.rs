@@ -93,6 +93,8 @@ pub struct Machine {
     pub monitor: Option<PathBuf>,
     /// Virtual time counts instructions; for measurements.
     pub icount: bool,
+    /// The CPUs take turns in one thread of QEMU, whatever its version.
+    pub one_thread: bool,
     /// A reset ends QEMU.
     pub no_reboot: bool,
 }
@@ -132,7 +134,7 @@ impl Machine {
     /// `cargo xtask run --hypervisor none --qemu 7.2 --kernel 6.12 --smp 4`, and there
     /// `while :; do echo 1 >/proc/sys/kernel/sched_schedstats; echo 0 >/proc/sys/kernel/sched_schedstats; done`.
     fn one_thread(&self, version: QemuVersion) -> bool {
-        self.icount || version == QemuVersion::V7
+        self.one_thread || self.icount || version == QemuVersion::V7
     }
 
     /// The CPU model as QEMU is told it: where the CPUs have a thread each, with x2APIC, unless it says which it wants.

@@ -205,6 +205,7 @@ pub fn machine(
         log: None,
         monitor: None,
         icount: false,
+        one_thread: false,
         no_reboot: false,
     })
 }

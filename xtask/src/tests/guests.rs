@@ -177,6 +177,7 @@ fn answers(env: &Env, hypervisor: Hypervisor, image: &Path, question: Question) 
         log: None,
         monitor: None,
         icount: false,
+        one_thread: false,
         no_reboot: true,
     };
     let name = if debian { "debian" } else { "xenolith" };

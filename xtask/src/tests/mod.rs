@@ -18,6 +18,7 @@ mod mca;
 mod miri;
 mod pairs;
 mod root;
+mod same;
 mod save;
 mod soak;
 mod stock;
@@ -149,6 +150,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.extend(work::stages(hypervisor));
             stages.push(living::stage(hypervisor));
             stages.push(faults::stage(hypervisor));
+            stages.push(same::stage());
             stages
         }
         Extent::Soak => {
