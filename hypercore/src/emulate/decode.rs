@@ -71,6 +71,25 @@ pub struct Insn {
     pub len: u8,
 }
 
+impl Insn {
+    /// Without prefixes and operands.
+    fn plain(opcode: u16, len: u8, long: bool) -> Insn {
+        Insn {
+            opcode,
+            rep: false,
+            lock: false,
+            operand_size: 4,
+            address_size: if long { 8 } else { 4 },
+            segment: None,
+            rex: false,
+            reg: 0,
+            rm: Rm::Reg(0),
+            imm: 0,
+            len,
+        }
+    }
+}
+
 /// What follows an opcode: a ModRM byte, and bytes of immediate.
 struct Shape {
     modrm: bool,
@@ -154,6 +173,15 @@ impl Reader<'_> {
 
 /// Decodes the instruction that `bytes` begin with, in 64-bit or (`long` false) 32-bit code.
 pub fn decode(bytes: &[u8], long: bool) -> Result<Insn, DecodeError> {
+    match *bytes {
+        // RDMSR, WRMSR, RDTSC and CPUID as compilers write them: a kernel has one of them emulated at each switch of
+        // its tasks.
+        [0x0f, second @ (0x30..=0x32 | 0xa2), ..] => Ok(Insn::plain(TWO_BYTE | u16::from(second), 2, long)),
+        _ => decode_any(bytes, long),
+    }
+}
+
+fn decode_any(bytes: &[u8], long: bool) -> Result<Insn, DecodeError> {
     let mut r = Reader { bytes, at: 0 };
     let (mut rep, mut lock, mut size16, mut address32) = (false, false, false, false);
     let mut segment = None;
@@ -185,7 +213,6 @@ pub fn decode(bytes: &[u8], long: bool) -> Result<Insn, DecodeError> {
     let bits = rex.unwrap_or(0);
     let wide = bits & 8 != 0;
     let mut insn = Insn {
-        opcode,
         rep,
         lock,
         operand_size: if wide {
@@ -198,10 +225,7 @@ pub fn decode(bytes: &[u8], long: bool) -> Result<Insn, DecodeError> {
         address_size: if long && !address32 { 8 } else { 4 },
         segment,
         rex: rex.is_some(),
-        reg: 0,
-        rm: Rm::Reg(0),
-        imm: 0,
-        len: 0,
+        ..Insn::plain(opcode, 0, long)
     };
     if shape.modrm {
         if !long && address32 {
@@ -341,6 +365,16 @@ mod tests {
             assert_eq!(decode(&bytes[..cut], true), Err(DecodeError::Truncated));
         }
         insn
+    }
+
+    #[test]
+    fn the_short_way_decodes_as_the_long_one() {
+        for second in 0..=0xff {
+            for long in [false, true] {
+                let bytes = [0x0f, second, 0xc0, 0, 0, 0, 0, 0];
+                assert_eq!(decode(&bytes, long), decode_any(&bytes, long), "0f {second:02x}");
+            }
+        }
     }
 
     #[test]
