@@ -295,7 +295,7 @@ fn finish(cx: &mut Cx<'_, Bare>, outcome: Outcome, regs: GuestRegs) -> Result<bo
             *cx.regs = regs;
             if cx.regs.rflags & hypercore::traps::rflags::TF != 0 {
                 cx.vp.debugreg[6] |= 1 << 14;
-                inject::exception(cx, vector::DB, 0)?;
+                super::traps::debug(cx)?;
             }
         }
         Outcome::Retry => {}
