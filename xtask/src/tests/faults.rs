@@ -28,7 +28,7 @@ fn in_the_middle_of_io(dom0: &mut Session) -> Result<()> {
         dom0.must("dmesg -n 1", STEP)?;
         dom0.must("(while disk-check 8 && date >/run/disk; do :; done) >/dev/null 2>&1 & true", STEP)?;
         let receive = "cat </dev/tcp/10.0.2.15/7001 >/dev/null && date >/run/net";
-        dom0.must(&format!("(while {receive}; do :; done) >/dev/null 2>&1 & true"), STEP)?;
+        dom0.must(&format!("(while :; do {receive} || sleep 1; done) >/dev/null 2>&1 & true"), STEP)?;
         dom0.must("until [ -e /run/disk ] && [ -e /run/net ]; do sleep 1; done", BOOT)?;
         leave(dom0)?;
         dom0.must(end, STEP)?;
