@@ -5,6 +5,7 @@ use super::entry::Pinned;
 use super::maptrack::Place;
 use crate::machine::Machine;
 use crate::mm;
+use crate::mm::grants::Near;
 use crate::refuse;
 use crate::xen::Cx;
 use abi::grant_table::*;
@@ -25,20 +26,37 @@ fn pte(pin: &Pinned, flags: u32) -> Pte {
 }
 
 /// Writes the entry; what stood there is released as by any update.
-pub fn install<M: Machine>(cx: &mut Cx<'_, M>, place: Place, pin: &Pinned, flags: u32) -> Result<(), Status> {
+pub fn install<'a, M: Machine>(
+    cx: &mut Cx<'a, M>,
+    near: &mut Near<'a, M>,
+    place: Place,
+    pin: &Pinned,
+    flags: u32,
+) -> Result<(), Status> {
     let owner = pin.frame().owner();
     match place {
-        Place::Va(va) => mm::grants::map_va(cx, va, pte(pin, flags), owner),
-        Place::Pte(at) => mm::grants::map_pte(cx, at, pte(pin, flags), owner),
+        Place::Va(va) => mm::grants::map_va(cx, near, va, pte(pin, flags), owner),
+        Place::Pte(at) => {
+            near.leave();
+            mm::grants::map_pte(cx, at, pte(pin, flags), owner)
+        }
     }
     .map_err(|_| GNTST_GENERAL_ERROR)
 }
 
 /// Clears the entry, if it still maps the frame.
-pub fn remove<M: Machine>(cx: &mut Cx<'_, M>, place: Place, pin: &Pinned) -> Result<(), Status> {
+pub fn remove<'a, M: Machine>(
+    cx: &mut Cx<'a, M>,
+    near: &mut Near<'a, M>,
+    place: Place,
+    pin: &Pinned,
+) -> Result<(), Status> {
     match place {
-        Place::Va(va) => mm::grants::unmap_va(cx, va, pin.mfn()),
-        Place::Pte(at) => mm::grants::unmap_pte(cx, at, pin.mfn()),
+        Place::Va(va) => mm::grants::unmap_va(cx, near, va, pin.mfn()),
+        Place::Pte(at) => {
+            near.leave();
+            mm::grants::unmap_pte(cx, at, pin.mfn())
+        }
     }
     .map_err(|_| GNTST_GENERAL_ERROR)
 }

@@ -5,13 +5,14 @@ use super::entry::{pin, unpin};
 use super::maptrack::{Mapping, Place};
 use crate::ids::{DomId, GrantRef, Mfn};
 use crate::machine::Machine;
+use crate::mm::grants::Near;
 use crate::refuse;
 use crate::xen::Cx;
 use abi::grant_table::*;
 
 /// Does one element and fills in its results.
-pub fn map<M: Machine>(cx: &mut Cx<'_, M>, op: &mut GnttabMapGrantRef) {
-    match try_map(cx, op) {
+pub fn map<'a, M: Machine>(cx: &mut Cx<'a, M>, near: &mut Near<'a, M>, op: &mut GnttabMapGrantRef) {
+    match try_map(cx, near, op) {
         Ok((handle, mfn)) => {
             op.status = GNTST_OKAY;
             op.handle = handle;
@@ -21,7 +22,11 @@ pub fn map<M: Machine>(cx: &mut Cx<'_, M>, op: &mut GnttabMapGrantRef) {
     }
 }
 
-fn try_map<M: Machine>(cx: &mut Cx<'_, M>, op: &GnttabMapGrantRef) -> Result<(u32, Mfn), Status> {
+fn try_map<'a, M: Machine>(
+    cx: &mut Cx<'a, M>,
+    near: &mut Near<'a, M>,
+    op: &GnttabMapGrantRef,
+) -> Result<(u32, Mfn), Status> {
     let (host, device) = (op.flags & GNTMAP_HOST_MAP != 0, op.flags & GNTMAP_DEVICE_MAP != 0);
     if !host && !device {
         let e = GNTST_BAD_GNTREF;
@@ -39,7 +44,7 @@ fn try_map<M: Machine>(cx: &mut Cx<'_, M>, op: &GnttabMapGrantRef) -> Result<(u3
         refuse!(cx.xen, e, "all {} mappings the domain may hold are there, or the heap is full", most)
     };
     let handle = cx.dom.grants.maptrack.take().ok_or_else(full)?;
-    let made = make(cx, op, granter, host, device);
+    let made = make(cx, near, op, granter, host, device);
     match made {
         Ok(mapping) => {
             let mfn = mapping.pin.mfn();
@@ -54,8 +59,9 @@ fn try_map<M: Machine>(cx: &mut Cx<'_, M>, op: &GnttabMapGrantRef) -> Result<(u3
 }
 
 /// Pins the entry, and maps its frame where the guest wants it.
-fn make<M: Machine>(
-    cx: &mut Cx<'_, M>,
+fn make<'a, M: Machine>(
+    cx: &mut Cx<'a, M>,
+    near: &mut Near<'a, M>,
     op: &GnttabMapGrantRef,
     granter: alloc::sync::Arc<crate::domain::Domain>,
     host: bool,
@@ -70,7 +76,7 @@ fn make<M: Machine>(
         Place::Va(op.host_addr)
     });
     if let Some(place) = host
-        && let Err(status) = super::host::install(cx, place, &pin, op.flags)
+        && let Err(status) = super::host::install(cx, near, place, &pin, op.flags)
     {
         drop(pin);
         unpin(cx.xen, &granter, gref, write);

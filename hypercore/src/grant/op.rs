@@ -12,6 +12,7 @@ use crate::domain::Domain;
 use crate::frame::{CanRead, HvFrame};
 use crate::guest;
 use crate::machine::{GuestFault, Machine};
+use crate::mm::grants::Near;
 use crate::refusal;
 use crate::refuse;
 use crate::xen::{Cx, HcResult, Stop};
@@ -81,12 +82,12 @@ impl Done {
 }
 
 /// Runs `f` on the address of each element; after every `stride` of them others may want the CPU.
-pub fn each<T, M: Machine>(
-    cx: &mut Cx<'_, M>,
+pub fn each<'a, T, M: Machine>(
+    cx: &mut Cx<'a, M>,
     uop: u64,
     count: u32,
     stride: u32,
-    mut f: impl FnMut(&mut Cx<'_, M>, u64) -> Result<(), GuestFault>,
+    mut f: impl FnMut(&mut Cx<'a, M>, u64) -> Result<(), GuestFault>,
 ) -> Result<Done, GuestFault> {
     for i in 0..count {
         let at = guest::element::<T>(uop, u64::from(i))?;
@@ -99,9 +100,10 @@ pub fn each<T, M: Machine>(
 }
 
 fn map_batch<M: Machine>(cx: &mut Cx<'_, M>, uop: u64, count: u32) -> Result<Done, GuestFault> {
+    let mut near = Near::default();
     each::<GnttabMapGrantRef, M>(cx, uop, count, STRIDE, |cx, at| {
         let mut op = guest::read(&cx.xen.m, at)?;
-        map(cx, &mut op);
+        map(cx, &mut near, &mut op);
         explain(cx, GNTTABOP_MAP_GRANT_REF, at, op.status);
         guest::write(&cx.xen.m, at, &op)
     })

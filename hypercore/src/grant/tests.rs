@@ -346,16 +346,16 @@ fn who_ends_a_mapping_flushes_for_those_who_began() {
     assert_eq!(a.read(1, a.va(7)), Some(0));
     let host = Request { handle: m.handle, host_addr: a.va(7), dev_bus_addr: 0, replace: None };
     let device = Request { host_addr: 0, dev_bus_addr: m.dev_bus_addr, ..host };
-    let mut first = Ending::default();
     a.guest.call(0, |cx| {
+        let mut first = Ending::default();
         assert_eq!(first.unmap(cx, &host), GNTST_OKAY);
         let mut second = Ending::default();
         assert_eq!(second.unmap(cx, &device), GNTST_OKAY);
         second.finish(cx.xen, cx.dom);
+        assert_eq!(word(&b, 9) & USED, 0);
+        assert_eq!(a.read(1, a.va(7)), None, "the granter has its frame for itself again");
+        first.finish(cx.xen, cx.dom);
     });
-    assert_eq!(word(&b, 9) & USED, 0);
-    assert_eq!(a.read(1, a.va(7)), None, "the granter has its frame for itself again");
-    first.finish(a.guest.xen, &a.guest.dom);
 }
 
 #[test]

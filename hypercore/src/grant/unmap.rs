@@ -9,6 +9,7 @@ use super::maptrack::{Mapping, Place};
 use crate::domain::Domain;
 use crate::machine::Machine;
 use crate::mm;
+use crate::mm::grants::Near;
 use crate::refuse;
 use crate::xen::{Cx, Xen};
 use abi::grant_table::*;
@@ -19,10 +20,16 @@ pub const BATCH: usize = 32;
 
 /// Mappings whose page-table entries are gone, waiting for the flush. They end when this is finished; it must be.
 #[must_use = "call finish"]
-#[derive(Default)]
-pub struct Ending {
+pub struct Ending<'a, M: Machine> {
+    near: Near<'a, M>,
     flush: bool,
     done: ArrayVec<(u32, Mapping), BATCH>,
+}
+
+impl<M: Machine> Default for Ending<'_, M> {
+    fn default() -> Self {
+        Self { near: Near::default(), flush: false, done: ArrayVec::new() }
+    }
 }
 
 /// What the guest asks of a handle.
@@ -47,13 +54,13 @@ impl Request {
     }
 }
 
-impl Ending {
+impl<'a, M: Machine> Ending<'a, M> {
     pub fn is_full(&self) -> bool {
         self.done.is_full()
     }
 
     /// Removes the page-table entry of one mapping.
-    pub fn unmap<M: Machine>(&mut self, cx: &mut Cx<'_, M>, req: &Request) -> Status {
+    pub fn unmap(&mut self, cx: &mut Cx<'a, M>, req: &Request) -> Status {
         // The handle is busy while its page-table entry goes: no lock is held, and no other CPU gets it.
         let mut mapping = match cx.dom.grants.maptrack.claim(req.handle, |m| req.fits(m)) {
             None => {
@@ -83,13 +90,16 @@ impl Ending {
         status
     }
 
-    fn detach<M: Machine>(&mut self, cx: &mut Cx<'_, M>, req: &Request, mapping: &mut Mapping) -> Status {
+    fn detach(&mut self, cx: &mut Cx<'a, M>, req: &Request, mapping: &mut Mapping) -> Status {
         if req.host_addr != 0
             && let Some(place) = mapping.host
         {
             let removed = match req.replace {
-                None => host::remove(cx, place, &mapping.pin),
-                Some(with) => host::replace(cx, place, &mapping.pin, with),
+                None => host::remove(cx, &mut self.near, place, &mapping.pin),
+                Some(with) => {
+                    self.near.leave();
+                    host::replace(cx, place, &mapping.pin, with)
+                }
             };
             if let Err(status) = removed {
                 return status;
@@ -105,7 +115,8 @@ impl Ending {
 
     /// Flushes, then lets the references and the marks of the ended mappings go. The flush is of everything: the
     /// tables that held an entry may have shown it at more addresses than the one it was mapped at.
-    pub fn finish<M: Machine>(&mut self, xen: &'static Xen<M>, dom: &Domain) {
+    pub fn finish(&mut self, xen: &'static Xen<M>, dom: &Domain) {
+        self.near.leave();
         if core::mem::take(&mut self.flush) {
             mm::tlb::flush_domain(xen, dom);
         }

@@ -17,11 +17,47 @@ use crate::xen::Xen;
 use abi::Errno;
 use x86::pte::Pte;
 
+/// The level-1 table of the last address, kept locked: the addresses of a batch are neighbours most often.
+///
+/// Whoever waits for other CPUs, or locks a table otherwise, lets it go before.
+pub struct Near<'a, M: Machine>(Option<(u64, TableLock<'a, M>)>);
+
+impl<M: Machine> Default for Near<'_, M> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'a, M: Machine> Near<'a, M> {
+    /// Lets the table go.
+    pub fn leave(&mut self) {
+        self.0 = None;
+    }
+
+    /// The table that has the caller's entry for `va`, and the entry's index.
+    fn at(&mut self, cx: &Cx<'_, M>, pt: &Pt<'a, M>, va: u64) -> R<(&TableLock<'a, M>, usize)> {
+        let region = va >> 21;
+        if self.0.as_ref().is_none_or(|(r, _)| *r != region) {
+            // Never two at once.
+            self.leave();
+            self.0 = Some((region, by_va(cx, pt, va)?.0));
+        }
+        let (_, lock) = self.0.as_ref().ok_or(Errno::EINVAL)?;
+        Ok((lock, x86::pte::index(va, 1)))
+    }
+}
+
 /// Makes the caller's entry for `va` be `pte`, which maps a frame of `owner` that the grant holds.
-pub fn map_va<M: Machine>(cx: &Cx<'_, M>, va: u64, pte: Pte, owner: DomId) -> R<()> {
+pub fn map_va<'a, M: Machine>(
+    cx: &Cx<'a, M>,
+    near: &mut Near<'a, M>,
+    va: u64,
+    pte: Pte,
+    owner: DomId,
+) -> R<()> {
     let pt = Pt::own(cx.xen, cx.dom);
-    let (lock, index) = by_va(cx, &pt, va)?;
-    map(&pt, &lock, index, pte, owner)
+    let (lock, index) = near.at(cx, &pt, va)?;
+    map(&pt, lock, index, pte, owner)
 }
 
 /// The same for the entry at machine address `at` (`GNTMAP_contains_pte`).
@@ -33,10 +69,10 @@ pub fn map_pte<M: Machine>(cx: &Cx<'_, M>, at: u64, pte: Pte, owner: DomId) -> R
 
 /// Empties the caller's entry for `va` if it maps `mfn`, else EINVAL. The grant table flushes before it lets go
 /// of the frame.
-pub fn unmap_va<M: Machine>(cx: &Cx<'_, M>, va: u64, mfn: Mfn) -> R<()> {
+pub fn unmap_va<'a, M: Machine>(cx: &Cx<'a, M>, near: &mut Near<'a, M>, va: u64, mfn: Mfn) -> R<()> {
     let pt = Pt::own(cx.xen, cx.dom);
-    let (lock, index) = by_va(cx, &pt, va)?;
-    unmap(&pt, &lock, index, mfn, Pte(0))
+    let (lock, index) = near.at(cx, &pt, va)?;
+    unmap(&pt, lock, index, mfn, Pte(0))
 }
 
 /// The same for the entry at machine address `at`.
