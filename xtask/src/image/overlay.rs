@@ -223,22 +223,24 @@ impl Overlay {
              \x20   if not sys.stdin.readline():\n\
              \x20       break\n",
         );
-        // Each takes one connection at a time on dom0's address: 7001 sends the test file, 7002 answers with
+        // On dom0's address: 7001 sends the test file, 7002 answers with
         // the checksum of what it was sent, 7003 sends everything back.
         self.program(
             "usr/local/sbin/net-server",
             "#!/usr/bin/python3\n\
              # For the network checks: on port 7001 sends 4 MiB; on port 7002 answers the SHA-256 of what it is sent;\n\
              # port 7003 sends back what it is sent.\n\
-             import hashlib, random, socket, threading\n\
+             import contextlib, hashlib, random, socket, threading\n\
              data = random.Random(1).randbytes(4 << 20)\n\
              print(hashlib.sha256(data).hexdigest(), flush=True)\n\
+             def answer(peer, work):\n\
+             \x20   # A guest may be gone before it has all.\n\
+             \x20   with peer, contextlib.suppress(OSError):\n\
+             \x20       work(peer)\n\
              def serve(port, work):\n\
              \x20   listener = socket.create_server((\"\", port))\n\
              \x20   while True:\n\
-             \x20       peer, _ = listener.accept()\n\
-             \x20       with peer:\n\
-             \x20           work(peer)\n\
+             \x20       threading.Thread(target=answer, args=(listener.accept()[0], work)).start()\n\
              def digest(peer):\n\
              \x20   seen = hashlib.sha256()\n\
              \x20   while part := peer.recv(65536):\n\
