@@ -23,4 +23,4 @@ mod value;
 mod tests;
 
 pub use parser::parse;
-pub use value::{Kind, Setting, Settings, Value};
+pub use value::{Kind, Setting, Settings, Value, number};
