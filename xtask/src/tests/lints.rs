@@ -11,8 +11,9 @@ use super::host;
 use crate::proc;
 use crate::setup::Env;
 
-/// Crates that may hold unsafe code: what runs on bare metal, what keeps a daemon, and the benchmark's system calls.
-const MAY_BE_UNSAFE: &[&str] = &["hypervisor/", "keeper/", "tests/guests/", "tests/bench/"];
+/// Crates that may hold unsafe code: what runs on bare metal, what keeps a daemon, and the tools' and the
+/// benchmark's system calls.
+const MAY_BE_UNSAFE: &[&str] = &["hypervisor/", "keeper/", "tests/guests/", "tests/bench/", "xenctl/"];
 const MAX_LINES: usize = 1000;
 
 /// Answers the number of rules checked.
