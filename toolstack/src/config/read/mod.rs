@@ -7,7 +7,7 @@
 
 mod boot;
 mod channel;
-mod cpus;
+pub mod cpus;
 mod disk;
 mod display;
 mod general;

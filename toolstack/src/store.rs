@@ -1,0 +1,189 @@
+//! [`Client`]: the store, by its socket or by the kernel's device.
+//!
+//! The protocol is that of `xen/io/xs_wire.h`: a request, then its answer. What a client that watches would also get does
+//! not come to one that does not.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use abi::Errno;
+use abi::io::xs_wire::*;
+use xenctl::{Error, Result};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// Where the store listens in its own domain, and how the kernel passes requests on elsewhere.
+const SOCKETS: [&str; 2] = ["/run/xenstored/socket", "/var/run/xenstored/socket"];
+const DEVICE: &str = "/dev/xen/xenbus";
+/// How often a transaction is tried before whoever disturbs it is to blame.
+const TRIES: u32 = 1000;
+
+/// What requests are written to, and answers read from.
+pub trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+/// A connection.
+pub struct Client {
+    stream: Box<dyn Stream>,
+    next: u32,
+    /// The transaction that requests belong to, 0 for none.
+    transaction: u32,
+}
+
+impl Client {
+    /// To the store of this machine.
+    pub fn open() -> Result<Self> {
+        for path in SOCKETS {
+            if let Ok(stream) = UnixStream::connect(path) {
+                return Ok(Self::over(stream));
+            }
+        }
+        match OpenOptions::new().read(true).write(true).open(DEVICE) {
+            Ok(device) => Ok(Self::over(device)),
+            Err(e) => Err(Error::os(format!("connecting to the store at {} or {DEVICE}", SOCKETS[0]), &e)
+                .because("is xenstored running, and are we root?")),
+        }
+    }
+
+    pub fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), next: 0, transaction: 0 }
+    }
+
+    /// A request; the answer's bytes.
+    fn ask(&mut self, doing: &dyn Fn() -> String, kind: u32, parts: &[&[u8]]) -> Result<Vec<u8>> {
+        let len = parts.iter().map(|p| p.len()).sum::<usize>();
+        if len > XENSTORE_PAYLOAD_MAX {
+            return Err(Error::new(doing(), Errno::E2BIG));
+        }
+        self.next = self.next.wrapping_add(1);
+        let head = XsdSockmsg { type_: kind, req_id: self.next, tx_id: self.transaction, len: len as u32 };
+        // One write: the device takes a whole request at once.
+        let mut message = head.as_bytes().to_vec();
+        parts.iter().for_each(|p| message.extend_from_slice(p));
+        let (kind, answer) = self.exchange(&message).map_err(|e| Error::os(doing(), &e))?;
+        if kind == XS_ERROR {
+            return Err(Error::new(doing(), errno(&answer)));
+        }
+        Ok(answer)
+    }
+
+    fn exchange(&mut self, message: &[u8]) -> io::Result<(u32, Vec<u8>)> {
+        self.stream.write_all(message)?;
+        self.stream.flush()?;
+        loop {
+            let mut head = XsdSockmsg::new_zeroed();
+            self.stream.read_exact(head.as_mut_bytes())?;
+            if head.len as usize > XENSTORE_PAYLOAD_MAX {
+                return Err(io::Error::from_raw_os_error(Errno::EIO.0));
+            }
+            let mut answer = vec![0; head.len as usize];
+            self.stream.read_exact(&mut answer)?;
+            if head.type_ != XS_WATCH_EVENT && head.req_id == self.next {
+                return Ok((head.type_, answer));
+            }
+        }
+    }
+
+    /// The value, `None` if the node is not there.
+    pub fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>> {
+        absent(self.ask(&|| format!("reading {path} of the store"), XS_READ, &[path.as_bytes(), b"\0"]))
+    }
+
+    /// The value as text.
+    pub fn text(&mut self, path: &str) -> Result<Option<String>> {
+        Ok(self.read(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Names of the node's children, `None` if it is not there.
+    pub fn list(&mut self, path: &str) -> Result<Option<Vec<String>>> {
+        let doing = || format!("listing {path} of the store");
+        match self.ask(&doing, XS_DIRECTORY, &[path.as_bytes(), b"\0"]) {
+            Err(e) if e.errno == Errno::E2BIG => self.list_parts(path),
+            answer => Ok(absent(answer)?.map(|bytes| names(&bytes))),
+        }
+    }
+
+    /// More children than one answer has room for, a part at a time; from the beginning if they change.
+    fn list_parts(&mut self, path: &str) -> Result<Option<Vec<String>>> {
+        let doing = || format!("listing {path} of the store");
+        let (mut all, mut generation) = (Vec::new(), Vec::new());
+        loop {
+            let offset = all.len().to_string();
+            let parts = [path.as_bytes(), b"\0", offset.as_bytes(), b"\0"];
+            let Some(answer) = absent(self.ask(&doing, XS_DIRECTORY_PART, &parts))? else { return Ok(None) };
+            let Some(end) = answer.iter().position(|b| *b == 0) else {
+                return Err(Error::new(doing(), Errno::EIO));
+            };
+            if !all.is_empty() && generation != answer[..end] {
+                all.clear();
+                continue;
+            }
+            generation = answer[..end].to_vec();
+            let part = &answer[end + 1..];
+            // The last part ends with an empty name.
+            if let [names_ @ .., 0] = part
+                && (names_.is_empty() || names_.ends_with(&[0]))
+            {
+                all.extend_from_slice(names_);
+                return Ok(Some(names(&all)));
+            }
+            all.extend_from_slice(part);
+        }
+    }
+
+    pub fn write(&mut self, path: &str, value: &[u8]) -> Result<()> {
+        let doing = || format!("writing {path} of the store");
+        self.ask(&doing, XS_WRITE, &[path.as_bytes(), b"\0", value]).map(drop)
+    }
+
+    /// Removes the node and what is below it; true if it was there.
+    pub fn remove(&mut self, path: &str) -> Result<bool> {
+        let doing = || format!("removing {path} from the store");
+        Ok(absent(self.ask(&doing, XS_RM, &[path.as_bytes(), b"\0"]))?.is_some())
+    }
+
+    /// What `work` does, all of it or nothing, and as if nobody else had done anything meanwhile. It may be called more
+    /// than once.
+    pub fn transaction<R>(&mut self, mut work: impl FnMut(&mut Self) -> Result<R>) -> Result<R> {
+        let doing = || "a transaction with the store".to_owned();
+        for _ in 0..TRIES {
+            let id = self.ask(&doing, XS_TRANSACTION_START, &[b"\0"])?;
+            let id = String::from_utf8_lossy(&id).trim_end_matches('\0').parse();
+            self.transaction = id.map_err(|_| Error::new(doing(), Errno::EIO))?;
+            let result = work(self);
+            let end: &[u8] = if result.is_ok() { b"T\0" } else { b"F\0" };
+            let ended = self.ask(&doing, XS_TRANSACTION_END, &[end]);
+            self.transaction = 0;
+            match (result, ended) {
+                (Ok(_), Err(e)) if e.errno == Errno::EAGAIN => {}
+                (Ok(result), Ok(_)) => return Ok(result),
+                (Err(e), _) | (Ok(_), Err(e)) => return Err(e),
+            }
+        }
+        Err(Error::new(doing(), Errno::EAGAIN).because("others change the same nodes all the time"))
+    }
+}
+
+/// The text of an error answer.
+fn errno(answer: &[u8]) -> Errno {
+    let name = String::from_utf8_lossy(answer);
+    let name = name.trim_end_matches('\0');
+    Errno::ALL.iter().copied().find(|e| e.name() == Some(name)).unwrap_or(Errno::EIO)
+}
+
+fn names(bytes: &[u8]) -> Vec<String> {
+    let parts = bytes.split(|b| *b == 0).filter(|name| !name.is_empty());
+    parts.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
+fn absent<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(e) if e.errno == Errno::ENOENT => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

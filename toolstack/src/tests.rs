@@ -1,0 +1,175 @@
+//! What is done to a guest, against the hypervisor's own logic and our own store, both on the host.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use abi::Errno;
+use xenctl::testing::Bed;
+use xenctl::{DomId, Xen};
+use xenstore::{ConnId, Peer, Quotas, Store};
+
+use crate::store::Client;
+use crate::{destroy, memory, names};
+
+const GUEST: DomId = DomId(7);
+const UUID: &str = "5eed0000-0000-4000-8000-000000000001";
+
+/// A connection to a store of this process.
+struct Here {
+    store: Arc<Mutex<Store>>,
+    conn: ConnId,
+    answers: VecDeque<u8>,
+}
+
+impl Write for Here {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut store = self.store.lock().unwrap();
+        store.input(self.conn, bytes);
+        let out: Vec<u8> = store.connection(self.conn).unwrap().output().flatten().copied().collect();
+        store.sent(self.conn, out.len());
+        self.answers.extend(out);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Here {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.answers.read(to)
+    }
+}
+
+/// A machine with a guest as a toolstack has made it.
+struct Machine {
+    _bed: Bed,
+    xen: Xen,
+    tree: Arc<Mutex<Store>>,
+    store: Client,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let bed = Bed::new(4096, 2);
+        bed.guest(GUEST, 1);
+        let tree = Arc::new(Mutex::new(Store::new(Quotas::default(), None)));
+        let mut m = Self { xen: bed.xen(), _bed: bed, store: client(&tree), tree };
+        m.xen.set_max_memory(GUEST, 8192 + memory::SLACK_KIB).unwrap();
+        for (path, value) in [
+            ("/local/domain/0/name", "Domain-0"),
+            ("/local/domain/7/name", "guest"),
+            ("/local/domain/7/vm", &format!("/vm/{UUID}")),
+            (&format!("/vm/{UUID}/name"), "guest"),
+            ("/local/domain/7/memory/static-max", "8192"),
+            ("/local/domain/7/memory/target", "4096"),
+            ("/vm/other/name", "other"),
+            ("/libxl/8/type", "pv"),
+        ] {
+            m.store.write(path, value.as_bytes()).unwrap();
+        }
+        m
+    }
+
+    fn device(&mut self, kind: &str, id: &str, state: &str) {
+        let (frontend, backend) =
+            (format!("/local/domain/7/device/{kind}/{id}"), format!("/local/domain/0/backend/{kind}/7/{id}"));
+        let path = format!("/libxl/7/device/{kind}/{id}");
+        for (path, value) in [
+            (format!("{frontend}/state"), state),
+            (format!("{backend}/state"), state),
+            (format!("{backend}/online"), "1"),
+            (format!("{path}/frontend"), &frontend),
+            (format!("{path}/backend"), &backend),
+        ] {
+            self.store.write(&path, value.as_bytes()).unwrap();
+        }
+    }
+
+    fn text(&mut self, path: &str) -> Option<String> {
+        self.store.text(path).unwrap()
+    }
+
+    fn limit_kib(&self) -> u64 {
+        self.xen.domain(GUEST).unwrap().unwrap().max_pages * 4
+    }
+}
+
+fn client(tree: &Arc<Mutex<Store>>) -> Client {
+    let conn = tree.lock().unwrap().connect(Peer::Socket);
+    Client::over(Here { store: tree.clone(), conn, answers: VecDeque::new() })
+}
+
+#[test]
+fn domains_are_found_by_number_and_name() {
+    let mut m = Machine::new();
+    let mut find = |called| names::domain(&m.xen, &mut m.store, called).unwrap();
+    assert_eq!(find("guest"), Some(GUEST));
+    assert_eq!(find("Domain-0"), Some(DomId(0)));
+    assert_eq!(find("77"), Some(DomId(77)), "whether it exists is another question");
+    assert_eq!(find("other"), None);
+    assert_eq!(names::pool(&m.xen, &mut m.store, "Pool-0").unwrap(), Some(0));
+    assert_eq!(names::pool(&m.xen, &mut m.store, "9").unwrap(), None);
+}
+
+#[test]
+fn the_limit_follows_the_target() {
+    let mut m = Machine::new();
+    memory::set_target(&m.xen, &mut m.store, GUEST, 6144).unwrap();
+    assert_eq!(m.text("/local/domain/7/memory/target").as_deref(), Some("6144"));
+    assert_eq!(m.text(&format!("/vm/{UUID}/memory")).as_deref(), Some("6"));
+    assert_eq!(m.limit_kib(), 8192 + memory::SLACK_KIB + 2048);
+    memory::set_most(&m.xen, &mut m.store, GUEST, 16384).unwrap();
+    assert_eq!(m.text("/local/domain/7/memory/static-max").as_deref(), Some("16384"));
+    assert_eq!(m.limit_kib(), 16384 + memory::SLACK_KIB);
+}
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    let mut m = Machine::new();
+    let before = m.limit_kib();
+    let e = memory::set_target(&m.xen, &mut m.store, GUEST, 8193).unwrap_err();
+    assert_eq!(e.errno, Errno::EINVAL);
+    assert!(e.to_string().contains("8192 KiB at most"), "{e}");
+    memory::set_most(&m.xen, &mut m.store, GUEST, 4095).unwrap_err();
+    memory::set_target(&m.xen, &mut m.store, DomId(0), 1024).unwrap_err();
+    memory::set_target(&m.xen, &mut m.store, DomId(77), 4096).unwrap_err();
+    assert_eq!(m.text("/local/domain/7/memory/target").as_deref(), Some("4096"));
+    assert_eq!(m.text("/local/domain/7/memory/static-max").as_deref(), Some("8192"));
+    assert_eq!(m.limit_kib(), before);
+}
+
+#[test]
+fn a_destroyed_domain_leaves_nothing() {
+    let mut m = Machine::new();
+    m.device("vbd", "51712", "4");
+    m.device("vif", "0", "6");
+    m.device("console", "0", "4");
+    let mut backend = client(&m.tree);
+    let answering = thread::spawn(move || {
+        let state = "/local/domain/0/backend/vbd/7/51712/state";
+        while backend.text(state).unwrap().as_deref() != Some("5") {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let frontend = backend.text("/local/domain/7/device/vbd/51712/state").unwrap();
+        let online = backend.text("/local/domain/0/backend/vbd/7/51712/online").unwrap();
+        backend.write(state, b"6").unwrap();
+        (frontend, online)
+    });
+    assert_eq!(destroy::devices(&mut m.store, GUEST).unwrap().len(), 3);
+    let told = &mut |e: &xenctl::Error| panic!("{e}");
+    destroy::destroy(&m.xen, &mut m.store, GUEST, UUID, told).unwrap();
+    assert_eq!(answering.join().unwrap(), (None, Some("0".into())), "the frontend goes first");
+    assert!(m.xen.domain(GUEST).unwrap().is_none());
+    let mut list = |path| m.store.list(path).unwrap();
+    assert_eq!(list("/local/domain").unwrap(), ["0"]);
+    assert_eq!(list("/local/domain/0").unwrap(), ["name"]);
+    assert_eq!(list("/libxl").unwrap(), ["8"]);
+    assert_eq!(list("/vm").unwrap(), ["other"]);
+    let e = destroy::destroy(&m.xen, &mut m.store, GUEST, UUID, &mut |_| {}).unwrap_err();
+    assert_eq!(e.errno, Errno::ESRCH);
+}
