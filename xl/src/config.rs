@@ -1,0 +1,139 @@
+//! `xl list -l`: the configurations domains were made from, with what has changed since.
+//!
+//! Who creates a domain leaves its configuration in a file that every manager of guests reads and keeps up to date
+//! (`userdata-d.ID.UUID.libxl-json`).
+
+use std::fs;
+
+use abi::domctl::{DomctlGetdomaininfo, XEN_SCHEDULER_CREDIT2};
+use serde_json::{Map, Value, json};
+use toolstack::names;
+use toolstack::store::Client;
+use xenctl::DomId;
+
+use crate::list::uuid;
+use crate::tools::{Done, Tools, complain};
+
+const DIR: &str = "/var/lib/xen";
+
+/// Lists of devices in a configuration, and what the store calls them.
+const DEVICES: [(&str, &str); 2] = [("disks", "vbd"), ("nics", "vif")];
+
+pub fn print(tools: &mut Tools, domains: &[DomctlGetdomaininfo]) -> Done {
+    let mut all = Vec::new();
+    for info in domains {
+        let path = format!("{DIR}/userdata-d.{}.{}.libxl-json", info.domain, uuid(&info.handle));
+        let read = fs::read(&path).map_err(|e| e.to_string());
+        // A zero ends the text.
+        let text = read.map(|t| String::from_utf8_lossy(&t).trim_end_matches('\0').to_owned());
+        match text.and_then(|t| serde_json::from_str::<Value>(&t).map_err(|e| e.to_string())) {
+            Ok(Value::Object(mut config)) => {
+                up_to_date(tools, DomId(info.domain), info, &mut config)?;
+                all.push(json!({ "domid": info.domain, "config": config }));
+            }
+            Ok(_) => complain(&format!("reading {path}: it holds no configuration")),
+            Err(e) => complain(&format!("reading {path}: {e}")),
+        }
+    }
+    println!("{:#}", Value::from(all));
+    Ok(())
+}
+
+/// Puts in what the store knows better.
+fn up_to_date(
+    tools: &mut Tools,
+    id: DomId,
+    info: &DomctlGetdomaininfo,
+    config: &mut Map<String, Value>,
+) -> Done {
+    let (xen, store) = tools.both()?;
+    let share = match xen.pool_from(info.cpupool)? {
+        Some(pool) if pool.scheduler == XEN_SCHEDULER_CREDIT2 => {
+            let share = xen.share(id)?;
+            Some(json!({ "sched": "credit2", "weight": share.weight, "cap": share.cap }))
+        }
+        _ => None,
+    };
+    let at = format!("/local/domain/{id}");
+    let name = names::of_domain(store, id)?;
+    let number = |store: &mut Client, path: String| -> Done<Option<u64>> {
+        Ok(store.text(&path)?.and_then(|text| text.parse().ok()))
+    };
+    let most = number(store, format!("{at}/memory/static-max"))?;
+    let target = number(store, format!("{at}/memory/target"))?;
+    let screen = number(store, format!("{at}/memory/videoram"))?.unwrap_or(0);
+    let mut online = Vec::new();
+    for n in 0..info.max_vcpu_id.wrapping_add(1) {
+        if store.text(&format!("{at}/cpu/{n}/availability"))?.as_deref() == Some("online") {
+            online.push(n);
+        }
+    }
+    if let Some(Value::Object(create)) = config.get_mut("c_info") {
+        replace(create, "name", name.map(Value::from));
+        replace(create, "uuid", Some(uuid(&info.handle).into()));
+    }
+    if let Some(Value::Object(build)) = config.get_mut("b_info") {
+        replace(build, "max_memkb", most.map(Value::from));
+        replace(build, "target_memkb", target.map(|t| (t + screen).into()));
+        replace(build, "sched_params", share);
+        if !online.is_empty() {
+            replace(build, "avail_vcpus", Some(online.into()));
+        }
+    }
+    for (list, kind) in DEVICES {
+        let there = store.list(&format!("/libxl/{id}/device/{kind}"))?.unwrap_or_default();
+        let mut empty = false;
+        if let Some(Value::Array(devices)) = config.get_mut(list) {
+            devices.retain(|device| number_of(device).is_none_or(|n| there.contains(&n.to_string())));
+            empty = devices.is_empty();
+        }
+        if empty {
+            config.remove(list);
+        }
+    }
+    Ok(())
+}
+
+/// Only what a configuration has; it stays in its place.
+fn replace(object: &mut Map<String, Value>, key: &str, value: Option<Value>) {
+    if let (Some(place), Some(value)) = (object.get_mut(key), value) {
+        *place = value;
+    }
+}
+
+/// A device's number in the store: of a disk by its name, of a network interface as it stands there.
+fn number_of(device: &Value) -> Option<u64> {
+    match device.get("vdev") {
+        Some(name) => disk_number(name.as_str()?),
+        None => device.get("devid")?.as_u64(),
+    }
+}
+
+/// `xvda` to `xvdp`, with a partition to 15, as old kernels number them; later ones differently.
+fn disk_number(name: &str) -> Option<u64> {
+    let rest = name.strip_prefix("xvd")?;
+    let letters = rest.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(rest.len());
+    let disk = rest[..letters]
+        .bytes()
+        .try_fold(0u64, |n, b| n.checked_mul(26)?.checked_add(u64::from(b - b'a') + 1))?;
+    let disk = disk.checked_sub(1)?;
+    let partition = if rest[letters..].is_empty() { 0 } else { rest[letters..].parse::<u64>().ok()? };
+    match (disk, partition) {
+        (0..16, 0..16) => Some(202 << 8 | disk << 4 | partition),
+        _ => Some(1 << 28 | disk << 8 | partition),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_have_the_numbers_of_the_stock_tools() {
+        assert_eq!(disk_number("xvda"), Some(51712));
+        assert_eq!(disk_number("xvdb"), Some(51728));
+        assert_eq!(disk_number("xvda1"), Some(51713));
+        assert_eq!(disk_number("xvdz"), Some(268_441_856));
+        assert_eq!(disk_number("hda"), None);
+    }
+}

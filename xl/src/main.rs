@@ -1,0 +1,231 @@
+//! `xl`: what people type to manage guests, with the columns, words and exit codes that scripts know.
+//!
+//! Each command is a file's function; what is more than presentation stands in `toolstack`. A command that is refused
+//! says what was being done, what refused it and why, in a line of its own that begins with `xl: `.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod guest;
+mod info;
+mod list;
+mod memory;
+mod messages;
+mod pool;
+mod sched;
+mod shutdown;
+mod tools;
+mod uptime;
+mod vcpu;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use tools::{Done, Failure, Tools, complain};
+
+/// Manages the guests of this machine.
+#[derive(Parser)]
+#[command(name = "xl", version, infer_subcommands = true, infer_long_args = true)]
+struct Cli {
+    /// Accepted; what there is to say is always said
+    #[arg(short = 'v', action = ArgAction::Count)]
+    _verbose: u8,
+    /// Accepted; nothing here shows its progress
+    #[arg(short = 't')]
+    _progress: bool,
+    /// Accepted; messages have no time
+    #[arg(short = 'T')]
+    _time: bool,
+    /// Accepted; nothing here insists on being the only one
+    #[arg(short = 'f')]
+    _force: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists domains
+    List(list::Args),
+    /// Lists domains with their UUIDs
+    VmList(list::Table),
+    /// Lists domains with what is claimed for them
+    Claims(list::Table),
+    /// Tells a domain's number
+    Domid(list::Named),
+    /// Tells a domain's name
+    Domname(list::Numbered),
+    /// Tells what the machine and its hypervisor are
+    Info(info::Args),
+    /// Tells for how long domains have been running
+    Uptime(uptime::Args),
+    /// Lists vCPUs
+    VcpuList(vcpu::ListArgs),
+    /// Says where a vCPU may run
+    VcpuPin(vcpu::PinArgs),
+    /// Says how many of its vCPUs a guest is to use
+    VcpuSet(vcpu::SetArgs),
+    /// Says how much memory a guest may have
+    MemMax(memory::Args),
+    /// Says how much memory a guest is to use
+    MemSet(memory::Args),
+    /// Tells and changes who gets how much of the CPUs
+    #[command(name = "sched-credit2")]
+    SchedCredit2(sched::Args),
+    /// Lists pools of CPUs
+    CpupoolList(pool::ListArgs),
+    /// Adds CPUs to a pool
+    CpupoolCpuAdd(pool::CpusArgs),
+    /// Takes CPUs out of a pool
+    CpupoolCpuRemove(pool::CpusArgs),
+    /// Names a pool
+    CpupoolRename(pool::RenameArgs),
+    /// Ends a pool without domains
+    CpupoolDestroy(pool::OneArgs),
+    /// Moves a domain to a pool
+    CpupoolMigrate(pool::MigrateArgs),
+    /// Stops a domain
+    Pause(guest::One),
+    /// Lets a paused domain go on
+    Unpause(guest::One),
+    /// Asks guests to end
+    Shutdown(shutdown::Args),
+    /// Asks guests to begin anew
+    Reboot(shutdown::Args),
+    /// Ends a domain at once
+    Destroy(guest::DestroyArgs),
+    /// Names a domain
+    Rename(guest::RenameArgs),
+    /// Types a system request at a guest
+    Sysrq(guest::SysrqArgs),
+    /// Sends a signal to a vCPU
+    Trigger(guest::TriggerArgs),
+    /// Shows the hypervisor's messages
+    Dmesg(messages::DmesgArgs),
+    /// Types keys at the hypervisor's console
+    DebugKeys(messages::KeysArgs),
+    /// Tells why the last calls of this domain were refused
+    Why,
+    /// Prints what a shell needs to complete these commands
+    Completion {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+fn run(command: &Command) -> Done {
+    let tools = &mut Tools::new();
+    match command {
+        Command::List(args) => list::list(tools, args),
+        Command::VmList(args) => list::vm_list(tools, args),
+        Command::Claims(args) => list::claims(tools, args),
+        Command::Domid(args) => list::domid(tools, args),
+        Command::Domname(args) => list::domname(tools, args),
+        Command::Info(args) => info::info(tools, args),
+        Command::Uptime(args) => uptime::uptime(tools, args),
+        Command::VcpuList(args) => vcpu::list(tools, args),
+        Command::VcpuPin(args) => vcpu::pin(tools, args),
+        Command::VcpuSet(args) => vcpu::set(tools, args),
+        Command::MemMax(args) => memory::max(tools, args),
+        Command::MemSet(args) => memory::set(tools, args),
+        Command::SchedCredit2(args) => sched::credit2(tools, args),
+        Command::CpupoolList(args) => pool::list(tools, args),
+        Command::CpupoolCpuAdd(args) => pool::add(tools, args),
+        Command::CpupoolCpuRemove(args) => pool::remove(tools, args),
+        Command::CpupoolRename(args) => pool::rename(tools, args),
+        Command::CpupoolDestroy(args) => pool::destroy(tools, args),
+        Command::CpupoolMigrate(args) => pool::migrate(tools, args),
+        Command::Pause(args) => guest::pause(tools, args),
+        Command::Unpause(args) => guest::unpause(tools, args),
+        Command::Shutdown(args) => shutdown::ask(tools, args, "poweroff", "Shutting down"),
+        Command::Reboot(args) => shutdown::ask(tools, args, "reboot", "Rebooting"),
+        Command::Destroy(args) => guest::destroy(tools, args),
+        Command::Rename(args) => guest::rename(tools, args),
+        Command::Sysrq(args) => guest::sysrq(tools, args),
+        Command::Trigger(args) => guest::trigger(tools, args),
+        Command::Dmesg(args) => messages::dmesg(tools, args),
+        Command::DebugKeys(args) => messages::debug_keys(tools, args),
+        Command::Why => messages::why(tools),
+        Command::Completion { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "xl", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+/// What a command line that is none ends with.
+/// `first` is what comes after the program's name.
+fn usage(e: &clap::Error, first: &str) -> u8 {
+    let text = e.to_string();
+    let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    match e.kind() {
+        ErrorKind::InvalidSubcommand => {
+            complain(&format!("{what}; `xl help' lists the commands"));
+            eprintln!("command not implemented");
+            return 1;
+        }
+        ErrorKind::UnknownArgument if first.starts_with('-') => {
+            complain(&what);
+            eprintln!("unknown global option");
+            return 1;
+        }
+        // Where nobody reads there is nobody to tell.
+        _ => drop(e.print()),
+    }
+    match e.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => 1,
+        _ => 2,
+    }
+}
+
+fn main() -> ExitCode {
+    let code = match Cli::try_parse() {
+        Err(e) => usage(&e, &std::env::args().nth(1).unwrap_or_default()),
+        Ok(cli) => match run(&cli.command) {
+            Ok(()) => 0,
+            Err(Failure::Said(code)) => code,
+            Err(Failure::Words(text)) => {
+                eprintln!("{text}");
+                1
+            }
+            Err(Failure::Refused(e)) => {
+                complain(&e);
+                1
+            }
+        },
+    };
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lines_that_are_none_end_as_scripts_know() {
+        let code = |line: &[&str]| {
+            Cli::try_parse_from(line)
+                .map_or_else(|e| usage(&e, line.get(1).copied().unwrap_or_default()), |_| 255)
+        };
+        assert_eq!(code(&["xl", "list", "-v", "guest"]), 255);
+        assert_eq!(code(&["xl", "list", "--verb"]), 255, "long options may be cut short");
+        assert_eq!(code(&["xl", "sched-credit2", "--domain=g", "-w", "7"]), 255);
+        assert_eq!(code(&["xl", "vcpu-pin", "g", "0", "-", "0"]), 255);
+        assert_eq!(code(&["xl", "list", "-q"]), 2);
+        assert_eq!(code(&["xl", "domid"]), 2);
+        assert_eq!(code(&["xl", "nonsense"]), 1);
+        assert_eq!(code(&["xl"]), 1);
+        assert_eq!(code(&["xl", "-q", "list"]), 1);
+        assert_eq!(code(&["xl", "-vv", "-f", "list"]), 255);
+        assert_eq!(code(&["xl", "list", "--help"]), 0);
+    }
+}
