@@ -16,6 +16,7 @@ mod lints;
 mod living;
 mod mca;
 mod miri;
+mod ours;
 mod pairs;
 mod root;
 mod same;
@@ -151,6 +152,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.push(living::stage(hypervisor));
             stages.push(faults::stage(hypervisor));
             stages.push(same::stage());
+            stages.push(ours::stage(hypervisor));
             stages
         }
         Extent::Soak => {

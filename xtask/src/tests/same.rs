@@ -35,10 +35,10 @@ pub fn stage() -> Stage {
 const CPU: &str = "EPYC-v4,-monitor,-xsave,-avx,-avx2,-fma,-f16c";
 
 /// A command with the lines of its answer, the last of them its exit code.
-type Answer = (String, Vec<String>);
+pub type Answer = (String, Vec<String>);
 
 /// A line that is in the answer of one of the two only, and why; or of both, but not the same.
-struct Known {
+pub struct Known {
     command: String,
     line: Regex,
     /// On Debian's Xen, on Xenolith.
@@ -72,7 +72,7 @@ fn answers(env: &Env, hypervisor: Hypervisor, log: &str) -> Result<Vec<Answer>> 
     parse(&text)
 }
 
-fn parse(text: &str) -> Result<Vec<Answer>> {
+pub fn parse(text: &str) -> Result<Vec<Answer>> {
     let mut answers: Vec<Answer> = Vec::new();
     let rules = rules()?;
     for line in text.lines() {
@@ -112,7 +112,7 @@ fn rules() -> Result<Vec<(Regex, &'static str)>> {
 }
 
 /// Rows: command | whose answer has the line | the line, a regular expression | why.
-fn known(markdown: &str) -> Result<Vec<Known>> {
+pub fn known(markdown: &str) -> Result<Vec<Known>> {
     let mut rows = Vec::new();
     for line in markdown.lines() {
         // A bar within a cell is escaped.
@@ -137,7 +137,7 @@ fn unescaped(cell: &str) -> String {
     cell.trim().replace(r"\|", "|")
 }
 
-fn compare(debian: &[Answer], ours: &[Answer], known: &[Known]) -> Vec<String> {
+pub fn compare(debian: &[Answer], ours: &[Answer], known: &[Known]) -> Vec<String> {
     let mut findings = Vec::new();
     let mut seen = vec![[false; 2]; known.len()];
     for (n, (command, theirs)) in debian.iter().enumerate() {
