@@ -6,7 +6,9 @@ use crate::event::{level2, poll_check};
 use crate::sched::stop_for_debugger;
 use crate::testing::kernel::BASE;
 use crate::testing::{Kernel, World};
+use crate::traps::inject;
 use crate::traps::inject::vector::{BP, DB};
+use crate::traps::rflags::TF;
 use abi::xen::{HYPERVISOR_DOMCTL, VIRQ_DEBUGGER};
 use std::vec::Vec;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -147,6 +149,27 @@ fn a_breakpoint_in_the_kernel_stops_the_domain_and_is_told_once() {
     assert_eq!(pauses.load(SeqCst), before);
     b.call(XEN_DOMCTL_SETDEBUGGING, &DomctlSetdebugging::default()).unwrap();
     assert!(!hit(1, BP, true));
+}
+
+#[test]
+fn a_step_over_an_emulated_instruction_is_the_debuggers() {
+    let b = bed();
+    // The guest has no handler: what is its own cannot be delivered.
+    let steps = |rflags| {
+        b.guest.enter(1);
+        b.guest.guest.call(1, |cx| {
+            cx.vp.kernel_mode = true;
+            cx.vp.debugreg[6] = 0;
+            cx.regs.rflags = rflags;
+            (inject::stepped(cx).is_ok(), cx.vp.debugreg[6])
+        })
+    };
+    let pauses = &b.guest.guest.dom.controller_pauses;
+    let before = pauses.load(SeqCst);
+    assert_eq!((steps(0), steps(TF)), ((true, 0), (false, 1 << 14)));
+    b.call(XEN_DOMCTL_SETDEBUGGING, &DomctlSetdebugging { enable: 1 }).unwrap();
+    assert_eq!((steps(0), pauses.load(SeqCst)), ((true, 0), before));
+    assert_eq!((steps(TF), pauses.load(SeqCst)), ((true, 1 << 14), before + 1));
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub mod vector {
 }
 
 const PF_USER: u32 = 1 << 2;
+/// DR6.BS: a single step (Intel SDM vol. 3B 18.2.3).
+const DR6_STEP: u64 = 1 << 14;
 
 /// Whether the CPU pushes an error code for `v`.
 pub const fn has_error_code(v: u8) -> bool {
@@ -41,6 +43,20 @@ pub fn exception<M: Machine>(cx: &mut Cx<'_, M>, v: u8, error_code: u32) -> Resu
         cx.vp.cr0 &= !8;
     }
     deliver(cx, &Bounce::trap(entry, has_error_code(v).then_some(error_code)))
+}
+
+/// #DB, which the processor or an emulated instruction raised: a debugger's, or the guest's.
+pub fn debug<M: Machine>(cx: &mut Cx<'_, M>) -> Result<(), Undeliverable> {
+    if crate::sched::stop_for_debugger(cx, vector::DB) { Ok(()) } else { exception(cx, vector::DB, 0) }
+}
+
+/// An instruction of the guest's has been emulated: if it steps through its code, that was a step.
+pub fn stepped<M: Machine>(cx: &mut Cx<'_, M>) -> Result<(), Undeliverable> {
+    if cx.regs.rflags & super::rflags::TF == 0 {
+        return Ok(());
+    }
+    cx.vp.debugreg[6] |= DR6_STEP;
+    debug(cx)
 }
 
 /// Whether an NMI waits that the kernel has a handler for, and takes now.

@@ -293,10 +293,7 @@ fn finish(cx: &mut Cx<'_, Bare>, outcome: Outcome, regs: GuestRegs) -> Result<bo
     match outcome {
         Outcome::Done => {
             *cx.regs = regs;
-            if cx.regs.rflags & hypercore::traps::rflags::TF != 0 {
-                cx.vp.debugreg[6] |= 1 << 14;
-                super::traps::debug(cx)?;
-            }
+            inject::stepped(cx)?;
         }
         Outcome::Retry => {}
         Outcome::Fault { vector, error } => {

@@ -133,11 +133,6 @@ pub fn from_guest(regs: &mut GuestRegs) {
     });
 }
 
-/// #DB, which the processor or an emulated instruction raised: a debugger's, or the guest's.
-pub fn debug(cx: &mut Cx<'_, Bare>) -> Delivered {
-    if sched::stop_for_debugger(cx, vector::DB) { Ok(()) } else { inject::exception(cx, vector::DB, 0) }
-}
-
 /// The system calls' vector of old has a gate of its own.
 fn int80(cx: &mut Cx<'_, Bare>) -> Delivered {
     if inject::software_interrupt(cx, INT80)? {
@@ -147,7 +142,7 @@ fn int80(cx: &mut Cx<'_, Bare>) -> Delivered {
     inject::exception(cx, vector::GP, u32::from(INT80) * 8 + ERROR_IDT)
 }
 
-pub type Delivered = Result<(), hypercore::traps::bounce::Undeliverable>;
+type Delivered = Result<(), hypercore::traps::bounce::Undeliverable>;
 
 fn exception(cx: &mut Cx<'_, Bare>, v: u8) -> Delivered {
     let code = cx.regs.error_code;
@@ -163,7 +158,7 @@ fn exception(cx: &mut Cx<'_, Bare>, v: u8) -> Delivered {
         }
         vector::DB => {
             super::debugreg::taken(cx.vp);
-            debug(cx)
+            inject::debug(cx)
         }
         vector::BP if sched::stop_for_debugger(cx, v) => Ok(()),
         vector::BP | vector::OF => {
