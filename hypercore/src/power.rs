@@ -118,7 +118,7 @@ pub(crate) fn get_pmstat<M: Machine>(cx: &Cx<'_, M>, call: &sysctl::Call) -> OpR
     }
 }
 
-/// `XEN_SYSCTL_pm_op`. EINVAL: no such CPU, or no driver of its frequency. EACCES: nobody switches the faster ones.
+/// `XEN_SYSCTL_pm_op`. EINVAL: no such CPU. ENODEV: no driver of its frequency. EACCES: nobody switches the faster ones.
 /// EOPNOTSUPP: what is not so now and cannot be. ENOSYS: no such operation.
 pub(crate) fn pm_op<M: Machine>(cx: &Cx<'_, M>, call: &sysctl::Call) -> OpResult {
     let xen = cx.xen;
@@ -131,7 +131,7 @@ pub(crate) fn pm_op<M: Machine>(cx: &Cx<'_, M>, call: &sysctl::Call) -> OpResult
     };
     match (cmd, cpu) {
         (GET_CPUFREQ_PARA..=GET_CPUFREQ_AVGFREQ, _) => {
-            Err(refuse!(xen, Errno::EINVAL, "frequencies are left to the firmware"))
+            Err(refuse!(xen, Errno::ENODEV, "frequencies are left to the firmware"))
         }
         // Load is spread over cores before it is over their threads; the old setting is the answer.
         (XEN_SYSCTL_PM_OP_SET_SCHED_OPT_SMT, 0) if value == 0 => answer(0),
@@ -182,10 +182,7 @@ pub(crate) fn set_pminfo<M: Machine>(cx: &Cx<'_, M>, call: &platform_op::Call) -
             }
             xen.power.change(cpu, |p| p.deeper = deeper)
         }
-        XEN_PM_PX => {
-            by_acpi_id()?;
-            Err(refuse!(xen, Errno::ENOSYS, "frequencies are left to the firmware"))
-        }
+        XEN_PM_PX => Err(refuse!(xen, Errno::ENOSYS, "frequencies are left to the firmware")),
         XEN_PM_PDC => pdc(xen, op.u[0]),
         XEN_PM_TX => Err(Errno::ENOSYS),
         n => Err(refuse!(xen, Errno::EINVAL, "states of kind {} are not known", n)),

@@ -49,7 +49,8 @@ const ALL: Question = Question {
     smp: 2,
     cpu: "EPYC-v4",
     options: "",
-    debian_options: "",
+    // As here, frequencies are left to the firmware.
+    debian_options: "cpufreq=none",
 };
 
 /// What depends on the processor. Debian's Xen has defences there that Xenolith has not: they show in the error codes of
