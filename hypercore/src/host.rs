@@ -29,6 +29,8 @@ pub struct HostInfo {
     pub mcfg: Vec<crate::boot::acpi::Mcfg>,
     /// The linker's identification of the image (the note `NT_GNU_BUILD_ID`); empty: none.
     pub build_id: &'static [u8],
+    /// Machine address and bytes of the hypervisor's image.
+    pub image: (u64, u64),
     /// Hypervisor's command line.
     pub cmdline: String,
     /// Supported XCR0 bits and the size of their XSAVE image.

@@ -89,6 +89,7 @@ fn serve<M: Machine>(cx: &mut Cx<'_, M>, nr: u32, args: &[u64; 6]) -> HcResult {
         HYPERVISOR_SYSCTL => crate::sysctl::sysctl(cx, a0),
         HYPERVISOR_DOMCTL => crate::domctl::domctl(cx, a0),
         HYPERVISOR_MCA => crate::mca::mca(cx, a0),
+        HYPERVISOR_KEXEC_OP => calls::kexec::kexec_op(cx, a0 as u32, a1),
         HYPERVISOR_XENPMU_OP => calls::small::xenpmu_op(cx),
         HYPERVISOR_HYPFS_OP => calls::hypfs::hypfs_op(cx, a0 as u32, [a1, a2, a3, args[4]]),
         _ => Err(Errno::ENOSYS.into()),

@@ -7,6 +7,7 @@ use abi::domctl::*;
 use abi::event_channel::*;
 use abi::grant_table::*;
 use abi::hypfs::*;
+use abi::kexec::*;
 use abi::memory::*;
 use abi::nmi::*;
 use abi::physdev::*;
@@ -391,7 +392,14 @@ pub const HYPERCALLS: &[Row] = &[
     op(HYPERVISOR_DOMCTL, XEN_DOMCTL_GDBSX_PAUSEVCPU, "XEN_DOMCTL_gdbsx_pausevcpu", SERVED),
     op(HYPERVISOR_DOMCTL, XEN_DOMCTL_GDBSX_UNPAUSEVCPU, "XEN_DOMCTL_gdbsx_unpausevcpu", SERVED),
     op(HYPERVISOR_DOMCTL, XEN_DOMCTL_GDBSX_DOMSTATUS, "XEN_DOMCTL_gdbsx_domstatus", SERVED),
-    call(HYPERVISOR_KEXEC_OP, "kexec_op", absent(Errno::ENOSYS), "built without"),
+    call(HYPERVISOR_KEXEC_OP, "kexec_op", SERVED, "no memory is set aside for a crash kernel: no image is loaded"),
+    op(HYPERVISOR_KEXEC_OP, KEXEC_CMD_KEXEC, "KEXEC_CMD_kexec", absent(Errno::ENOENT)),
+    op(HYPERVISOR_KEXEC_OP, KEXEC_CMD_KEXEC_LOAD_V1, "KEXEC_CMD_kexec_load_v1", absent(Errno::EINVAL)),
+    op(HYPERVISOR_KEXEC_OP, KEXEC_CMD_KEXEC_UNLOAD_V1, "KEXEC_CMD_kexec_unload_v1", SERVED),
+    op(HYPERVISOR_KEXEC_OP, KEXEC_CMD_KEXEC_GET_RANGE, "KEXEC_CMD_kexec_get_range", SERVED),
+    op(HYPERVISOR_KEXEC_OP, KEXEC_CMD_KEXEC_LOAD, "KEXEC_CMD_kexec_load", absent(Errno::ENOSYS)),
+    op(HYPERVISOR_KEXEC_OP, KEXEC_CMD_KEXEC_UNLOAD, "KEXEC_CMD_kexec_unload", SERVED),
+    op(HYPERVISOR_KEXEC_OP, KEXEC_CMD_KEXEC_STATUS, "KEXEC_CMD_kexec_status", SERVED),
     call(HYPERVISOR_TMEM_OP, "tmem_op", absent(Errno::ENOSYS), "as every hypervisor since 4.13"),
     call(HYPERVISOR_ARGO_OP, "argo_op", absent(Errno::ENOSYS), "built without"),
     call(HYPERVISOR_XENPMU_OP, "xenpmu_op", absent(Errno::EOPNOTSUPP), "counters are not virtualised"),

@@ -31,6 +31,7 @@ pub fn who(nr: u32, op: Option<u32>) -> Who {
             | HYPERVISOR_SYSCTL
             | HYPERVISOR_PLATFORM_OP
             | HYPERVISOR_HYPFS_OP
+            | HYPERVISOR_KEXEC_OP
             | HYPERVISOR_MCA,
             _,
         ) => Who::Privileged,

@@ -115,6 +115,7 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
         [r.eax, r.ebx, r.ecx, r.edx]
     };
     let policies = SystemPolicies::new(cpuid, &can);
+    let image = mm::paging::image_start();
     let wall = time::wall_at_boot_ns().max(0) as u64;
     let xen = Xen {
         m: Bare,
@@ -142,6 +143,7 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
             mcg_cap: crate::mca::capabilities(),
             mcfg: boot::acpi().map(|t| t.mcfg.to_vec()).unwrap_or_default(),
             build_id: crate::symbols::build_id(),
+            image: (image, crate::symbols::end() - image),
             cmdline: String::from(info.command_line.as_str()),
             xcr0_mask: f.xcr0,
             xsave_size: if f.xsave { policies.host.xsave_size(f.xcr0) } else { 512 },

@@ -62,6 +62,7 @@ impl World {
                 last_bus: 0
             }],
             build_id: &[0x5a; 20],
+            image: (0x20_0000, 0x12_3000),
             cmdline: Default::default(),
             xcr0_mask: 3,
             xsave_size: 576,

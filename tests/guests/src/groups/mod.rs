@@ -14,6 +14,7 @@ pub mod events;
 mod grants;
 mod grants2;
 mod hardware;
+mod kexec;
 mod mca;
 mod memory;
 mod pagetables;
@@ -50,6 +51,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("mca", mca::run),
     ("power", power::run),
     ("tree", tree::run),
+    ("kexec", kexec::run),
     ("events", events::run),
     ("platform", platform::run),
 ];
