@@ -3,6 +3,7 @@
 use crate::cpumask::CpuMask;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicBool;
 
 /// Facts about the machine. Filled by the `hypervisor` crate before dom0 is built.
 pub struct HostInfo {
@@ -11,10 +12,10 @@ pub struct HostInfo {
     /// Per CPU: (APIC id, core id, socket id).
     pub topology: Vec<(u32, u32, u32)>,
     pub tsc_khz: u32,
-    /// TSCs agreed across CPUs when these started: guests may read them.
-    pub tsc_sound: bool,
+    /// TSCs agreed across CPUs when these started, and with the platform timer since: guests may read them.
+    pub tsc_sound: AtomicBool,
     /// The same, and the processor says that they run at a constant rate.
-    pub tsc_stable: bool,
+    pub tsc_stable: AtomicBool,
     /// Wall-clock seconds and nanoseconds at system time 0.
     pub boot_wallclock: crate::sync::Mutex<(u64, u32)>,
     /// Frames of RAM the firmware reported.

@@ -210,6 +210,11 @@ pub trait Platform {
     fn power_off(&self, _pm1a: u16, _pm1b: u16, _extended: bool) -> Result<(), Errno> {
         Err(Errno::ENODEV)
     }
+    /// System time, and what it would be by the platform timer since this was asked first, at one moment. `None`: it does
+    /// not keep running. Called more often than it wraps.
+    fn clocks(&self) -> Option<(u64, u64)> {
+        None
+    }
     /// ACPI's number of a CPU, where the firmware gives one.
     fn acpi_id(&self, _cpu: CpuId) -> Option<u32> {
         None

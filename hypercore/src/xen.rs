@@ -30,6 +30,7 @@ pub struct Xen<M: Machine> {
     pub read_only: ReadOnly,
     pub power: Power,
     pub host: HostInfo,
+    pub clock_watch: crate::time::platform::ClockWatch,
     pub refusals: Refusals,
     /// Errors that wait for dom0.
     pub mca: crate::mca::telemetry::Telemetry,

@@ -64,6 +64,7 @@ pub fn main(info: &'static BootInfo) -> ! {
     if let Err(e) = hypercore::sched::state::controller_unpause(xen, &dom0) {
         panic!("Could not start domain 0: {e:?}");
     }
+    hypercore::time::platform::start(xen);
     GO.store(true, Ordering::Release);
     enter()
 }
@@ -127,6 +128,7 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
         irqs: Default::default(),
         read_only: Default::default(),
         power: Default::default(),
+        clock_watch: Default::default(),
         refusals: hypercore::refusal::Refusals::new(cpus as usize),
         mca: Default::default(),
         host: HostInfo {
@@ -134,8 +136,8 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
             nr_cpus: cpus,
             topology: (0..cpus).map(|c| percpu::identifiers(c).map_or((c, c, 0), |i| (i.0, c, 0))).collect(),
             tsc_khz: time::scale().tsc_khz as u32,
-            tsc_sound: time::tsc_is_sound(),
-            tsc_stable: f.invariant_tsc && time::tsc_is_sound(),
+            tsc_sound: AtomicBool::new(time::tsc_is_sound()),
+            tsc_stable: AtomicBool::new(f.invariant_tsc && time::tsc_is_sound()),
             boot_wallclock: Mutex::new((wall / 1_000_000_000, (wall % 1_000_000_000) as u32)),
             total_pages: mm::ram().total() / PAGE,
             e820: info.memory.iter().map(|r| (r.start, r.end - r.start, r.kind)).collect(),

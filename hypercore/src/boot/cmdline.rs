@@ -99,8 +99,8 @@ pub struct Options<'a> {
     pub x2apic: bool,
     pub smep: bool,
     pub smap: bool,
-    /// `tsc=unstable`: do not trust the TSCs to agree.
-    pub tsc_unstable: bool,
+    /// `tsc=unstable` or `skewed`: do not trust the TSCs to run evenly, or to agree.
+    pub tsc_distrusted: bool,
     /// `watchdog`: stop when a CPU is stuck in the hypervisor.
     pub watchdog: bool,
     /// `watchdog_timeout=`, in seconds.
@@ -147,7 +147,7 @@ impl Default for Options<'_> {
             x2apic: true,
             smep: true,
             smap: true,
-            tsc_unstable: false,
+            tsc_distrusted: false,
             watchdog: false,
             watchdog_timeout: 5,
             nmi: NmiPolicy::Dom0,
@@ -185,7 +185,6 @@ const NO_EFFECT: &[(&str, &[&str])] = &[
     ("iommu", NO),
     ("vga", &["text-80x25"]),
     ("com2", &[]),
-    ("tsc", &[]),
     ("numa", NO),
     ("sched_smt_power_savings", NO),
     ("mwait-idle", NO),
@@ -304,7 +303,12 @@ fn apply<'a>(
         "gnttab" => gnttab(text, &mut o.grants).ok_or(bad)?,
         "gnttab_max_frames" => o.grants.frames = frames(text, 1).ok_or(bad)?,
         "gnttab_max_maptrack_frames" => o.grants.maptrack_frames = frames(text, 0).ok_or(bad)?,
-        "tsc" if text == "unstable" => o.tsc_unstable = true,
+        "tsc" => match text {
+            "unstable" | "skewed" => o.tsc_distrusted = true,
+            // Sockets are told apart by no clock: what the test at the CPUs' start finds counts.
+            "stable:socket" => {}
+            _ => return Err(bad),
+        },
         "clocksource" => {
             o.clock_source = match text {
                 "hpet" => ClockSource::Hpet,
@@ -605,7 +609,19 @@ mod tests {
         assert_eq!(o.rate_limit_ns, Some(500_000));
         assert_eq!(read("sched_ratelimit_us=0").0.rate_limit_ns, Some(0));
         assert_eq!(read("sched_ratelimit_us=99").1, [("sched_ratelimit_us=99", Complaint::BadValue)]);
-        assert_eq!(read("tsc=skewed").1, [("tsc=skewed", Complaint::NoEffect)]);
+    }
+
+    #[test]
+    fn counters_may_be_distrusted() {
+        for (line, distrusted) in
+            [("", false), ("tsc=unstable", true), ("tsc=skewed", true), ("tsc=stable:socket", false)]
+        {
+            let (o, c) = read(line);
+            assert_eq!((o.tsc_distrusted, c.len()), (distrusted, 0), "{line}");
+        }
+        for bad in ["tsc", "tsc=stable", "tsc=reliable"] {
+            assert_eq!(read(bad).1, [(bad, Complaint::BadValue)]);
+        }
     }
 
     #[test]

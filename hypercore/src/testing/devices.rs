@@ -6,6 +6,7 @@ use crate::io::pci::Bdf;
 use crate::machine::{Devices, HostShutdown, Platform, Polarity, Reload, Trigger};
 use crate::vcpu::VcpuPrivate;
 use abi::Errno;
+use core::sync::atomic::Ordering::SeqCst;
 use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -119,6 +120,10 @@ impl Devices for HostMachine {
 impl Platform for HostMachine {
     fn acpi_id(&self, cpu: CpuId) -> Option<u32> {
         Some(cpu.0)
+    }
+    fn clocks(&self) -> Option<(u64, u64)> {
+        let platform = self.platform_ns.load(SeqCst);
+        (platform != u64::MAX).then(|| (self.clock_ns.load(SeqCst), platform))
     }
     fn host_shutdown(&self, why: HostShutdown) {
         self.devices.shutdowns.lock().unwrap().push(why);

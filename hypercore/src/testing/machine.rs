@@ -55,6 +55,8 @@ pub struct HostMachine {
     pub cpus: Vec<Mutex<HostCpu>>,
     /// Nanoseconds; tests move it.
     pub clock_ns: AtomicU64,
+    /// What the platform timer shows; `u64::MAX`: there is none.
+    pub platform_ns: AtomicU64,
     pub kicks: Mutex<Vec<CpuId>>,
     pub flushes: Mutex<Vec<(CpuMask, Flush)>>,
     pub masked: Mutex<Vec<(Irq, bool)>>,
@@ -77,6 +79,7 @@ impl HostMachine {
             table,
             cpus: (0..nr_cpus).map(|_| Mutex::default()).collect(),
             clock_ns: AtomicU64::new(1_000_000_000),
+            platform_ns: AtomicU64::new(0),
             kicks: Mutex::default(),
             flushes: Mutex::default(),
             masked: Mutex::default(),

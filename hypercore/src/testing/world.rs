@@ -14,7 +14,7 @@ use crate::mm::audit::audit;
 use crate::policy::{Capabilities, DomainPolicy, SystemPolicies};
 use crate::vcpu::{Vcpu, VcpuPrivate};
 use crate::xen::{Cx, Xen};
-use core::sync::atomic::{AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::boxed::Box;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -48,8 +48,8 @@ impl World {
             nr_cpus: cpus,
             topology: (0..cpus).map(|c| (c, c, 0)).collect(),
             tsc_khz: 1_000_000,
-            tsc_sound: true,
-            tsc_stable: true,
+            tsc_sound: AtomicBool::new(true),
+            tsc_stable: AtomicBool::new(true),
             boot_wallclock: crate::sync::Mutex::new((0, 0)),
             total_pages: frames - FIRST_RAM,
             e820: std::vec![(FIRST_RAM << 12, (frames - FIRST_RAM) << 12, 1)],
@@ -81,6 +81,7 @@ impl World {
             read_only: Default::default(),
             host,
             power: Default::default(),
+            clock_watch: Default::default(),
             refusals: crate::refusal::Refusals::new(cpus as usize),
             mca: Default::default(),
         }));

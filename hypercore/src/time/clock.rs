@@ -66,7 +66,7 @@ fn sample<M: Machine>(xen: &Xen<M>, v: &Vcpu, version: u32) -> VcpuTimeInfo {
         system_time: now,
         tsc_to_system_mul: scale.mul,
         tsc_shift: scale.shift,
-        flags: if xen.host.tsc_stable { XEN_PVCLOCK_TSC_STABLE_BIT } else { 0 },
+        flags: if xen.host.tsc_stable.load(Relaxed) { XEN_PVCLOCK_TSC_STABLE_BIT } else { 0 },
         ..Default::default()
     }
 }
@@ -76,7 +76,7 @@ fn sample<M: Machine>(xen: &Xen<M>, v: &Vcpu, version: u32) -> VcpuTimeInfo {
 pub fn update_vcpu_time<M: Machine>(xen: &Xen<M>, v: &Vcpu) -> bool {
     let s = &v.time.stamp;
     let (at, cpu) = (s.at_ns.load(Relaxed), xen.m.cpu());
-    let moved = !xen.host.tsc_stable && s.cpu.load(Relaxed) != cpu.0;
+    let moved = !xen.host.tsc_stable.load(Relaxed) && s.cpu.load(Relaxed) != cpu.0;
     if at != 0 && !moved && xen.m.now().saturating_sub(at) < REFRESH {
         return false;
     }

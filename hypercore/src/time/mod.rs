@@ -3,12 +3,13 @@
 //! - [`queue`]: timer queues, one per CPU. A vCPU's timers stand on the queue of the CPU that armed them.
 //! - [`clock`]: the paravirtual clock in `vcpu_time_info` and the wall clock in `shared_info`.
 //! - [`runstate`]: copies of runstate and clock at guest addresses.
-//! - [`tsc`]: the counter a domain reads, which may be emulated.
+//! - [`tsc`]: the counter a domain reads, which may be emulated; [`platform`]: the timer that the TSC is watched by.
 //!
 //! The machine's part: on its timer interrupt it calls [`expired`], which leaves the hardware timer set for
 //! [`next_deadline`]; after [`crate::sched::schedule`] it calls [`rearm`].
 
 pub mod clock;
+pub mod platform;
 pub mod queue;
 pub mod runstate;
 pub mod tsc;
@@ -190,6 +191,7 @@ pub fn expired<M: Machine>(xen: &'static Xen<M>, cpu: CpuId, now: u64) {
                 }
             }
             Timer::MachineCheck => crate::mca::poll(xen, cpu),
+            Timer::Clocks => platform::look(xen),
             Timer::Watchdog(d) => {
                 if let Some(d) = d.upgrade() {
                     crate::log!(xen.m, Warning, "Watchdog timer fired for domain {}", d.id.0);

@@ -19,6 +19,8 @@ pub enum Timer {
     Watchdog(Weak<Domain>),
     /// The CPU's machine-check banks are to be looked at.
     MachineCheck,
+    /// The TSC is to be compared with the platform timer.
+    Clocks,
 }
 
 /// Names a timer; at most one entry of a key stands in all queues together.
@@ -34,6 +36,10 @@ impl TimerKey {
         Self(u64::from(DomId::XEN.0) << 48 | u64::from(cpu.0))
     }
 
+    pub fn clocks() -> Self {
+        Self(u64::from(DomId::XEN.0) << 48 | 1 << 40)
+    }
+
     pub fn watchdog(dom: DomId, index: usize) -> Self {
         Self(u64::from(dom.0) << 48 | 1 << 40 | index as u64)
     }
@@ -45,6 +51,7 @@ impl fmt::Display for Timer {
             Timer::SingleShot(v) => ("single-shot timer", v),
             Timer::Periodic(v) => ("periodic timer", v),
             Timer::Poll(v) => ("end of a poll", v),
+            Timer::Clocks => return f.write_str("compare the clocks"),
             Timer::MachineCheck => return f.write_str("look at machine-check banks"),
             Timer::Watchdog(d) => {
                 return match d.upgrade() {

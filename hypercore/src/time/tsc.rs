@@ -70,7 +70,7 @@ impl DomainTime {
         incarnation: u32,
     ) {
         let khz = if khz == 0 { host.tsc_khz } else { khz };
-        let emulated = is_emulated(mode, khz, host.tsc_sound.then_some(host.tsc_khz));
+        let emulated = is_emulated(mode, khz, host.tsc_sound.load(Relaxed).then_some(host.tsc_khz));
         let start_ns = now_ns.wrapping_sub(elapsed_ns);
         *self.tsc.lock() = TscInfo { mode, emulated, start_ns, khz, incarnation };
         self.tsc_last.store(0, Release);

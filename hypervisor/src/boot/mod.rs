@@ -116,7 +116,7 @@ extern "C" fn start_on_own_stack() -> ! {
     time::init(
         pm_timer.filter(|_| wanted(ClockSource::PmTimer)),
         tables.hpet.filter(|_| options.hpet && wanted(ClockSource::Hpet)),
-        options.tsc_unstable,
+        options.tsc_distrusted,
     );
     console::enable_input();
     smp::start_all(tables, options.maxcpus.unwrap_or(u32::MAX));

@@ -154,6 +154,9 @@ fn clock() {
         s.tsc_khz,
         s.apic_khz
     ));
+    if let Some((system, platform)) = time::clocks() {
+        always(format_args!("Platform timer: {platform} ns, {} ns behind", system as i64 - platform as i64));
+    }
     let sound = if time::tsc_is_sound() { "agree" } else { "do not agree" };
     always(format_args!("TSCs {sound}: greatest warp {} ticks", time::max_warp()));
 }

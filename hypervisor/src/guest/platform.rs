@@ -86,6 +86,9 @@ impl Platform for Bare {
         power::acpi_sleep(pm1a, pm1b);
         Err(Errno::EIO)
     }
+    fn clocks(&self) -> Option<(u64, u64)> {
+        crate::time::clocks()
+    }
     fn acpi_id(&self, cpu: CpuId) -> Option<u32> {
         crate::percpu::identifiers(cpu.0).map(|i| i.1)
     }

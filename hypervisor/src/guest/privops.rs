@@ -1,5 +1,7 @@
 //! Privileged instructions of guests: what `hypercore::emulate` needs, from the vCPU and this CPU.
 
+use core::sync::atomic::Ordering;
+
 use hypercore::calls::registers::{self, CR4_DE, CR4_GUEST, CR4_OSXSAVE, CR4_TSD};
 use hypercore::dom0::hypercall_page;
 use hypercore::domain::Domain;
@@ -253,7 +255,7 @@ fn cpuid(cx: &Cx<'_, Bare>, leaf: u32, subleaf: u32) -> [u32; 4] {
             emulated: tsc.emulated,
             mode: tsc.mode,
             incarnation: tsc.incarnation,
-            host_reliable: cx.xen.host.tsc_stable,
+            host_reliable: cx.xen.host.tsc_stable.load(Ordering::Relaxed),
             guest_khz,
             host_khz: cx.xen.host.tsc_khz,
             mul: scale.mul,

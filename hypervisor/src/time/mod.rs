@@ -3,8 +3,10 @@
 //! System time counts nanoseconds from boot. It is the TSC scaled as the ABI's `vcpu_time_info` scales it
 //! (public/xen.h), so guests that compute it themselves get the very same number.
 
-pub mod calibrate;
+mod calibrate;
 pub mod rtc;
+
+pub use calibrate::clocks;
 
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
@@ -30,18 +32,19 @@ static SCALE: Once<Scale> = Once::new();
 static WALL_AT_BOOT_NS: AtomicI64 = AtomicI64::new(0);
 /// The greatest step backwards seen between two CPUs' TSCs, in ticks.
 static MAX_WARP: AtomicU64 = AtomicU64::new(0);
-static TSC_UNSTABLE: AtomicBool = AtomicBool::new(false);
+/// `tsc=` says that the TSCs are not to be trusted.
+static TSC_DISTRUSTED: AtomicBool = AtomicBool::new(false);
 
 /// Measures the clocks and reads the calendar, on the boot processor.
-pub fn init(pm_timer: Option<(u16, bool)>, hpet: Option<u64>, tsc_unstable: bool) {
-    let (tsc_khz, apic_khz, by) = calibrate::measure(pm_timer, hpet);
+pub fn init(pm_timer: Option<(u16, bool)>, hpet: Option<u64>, tsc_distrusted: bool) {
+    let (tsc_khz, apic_khz, (rate, by)) = calibrate::measure(pm_timer, hpet);
     let (mul, shift) = scale_of(tsc_khz);
     SCALE.call_once(|| Scale { base: rdtsc(), mul, shift, tsc_khz, apic_khz });
-    TSC_UNSTABLE.store(tsc_unstable, Ordering::Relaxed);
+    TSC_DISTRUSTED.store(tsc_distrusted, Ordering::Relaxed);
     let wall = rtc::read();
     WALL_AT_BOOT_NS.store(wall * 1_000_000_000 - now_ns() as i64, Ordering::Relaxed);
     apic::local::timer_enable();
-    crate::info!("Platform timer is {by}");
+    crate::info!("Platform timer is {rate} {by}");
     crate::info!("Detected {}.{:03} MHz processor.", tsc_khz / 1000, tsc_khz % 1000);
 }
 
@@ -163,7 +166,7 @@ pub fn max_warp() -> u64 {
     MAX_WARP.load(Ordering::Relaxed)
 }
 
-/// Whether all CPUs' TSCs agree, as far as the test at their start shows (and `tsc=unstable` does not forbid it).
+/// Whether all CPUs' TSCs agree, as far as the test at their start shows (and `tsc=` does not forbid it).
 pub fn tsc_is_sound() -> bool {
-    max_warp() == 0 && !TSC_UNSTABLE.load(Ordering::Relaxed)
+    max_warp() == 0 && !TSC_DISTRUSTED.load(Ordering::Relaxed)
 }
