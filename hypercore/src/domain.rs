@@ -59,6 +59,8 @@ pub struct Domain {
     pub has_run: AtomicBool,
     /// A debugger is attached (`XEN_DOMCTL_setdebugging`).
     pub debugged: AtomicBool,
+    /// Nodes its memory should come from (bit n: node n); 0: nobody said.
+    pub node_affinity: AtomicU32,
     /// CPUs that may hold translations of this domain's tables.
     pub dirty_cpus: AtomicCpuMask,
     vcpus: RwLock<Vec<Option<Arc<Vcpu>>>>,
@@ -118,6 +120,7 @@ impl Domain {
             arch_config: Mutex::default(),
             has_run: AtomicBool::new(false),
             debugged: AtomicBool::new(false),
+            node_affinity: AtomicU32::new(0),
             dirty_cpus: AtomicCpuMask::default(),
             vcpus: RwLock::new(vcpus),
             max_vcpus: n.max_vcpus,

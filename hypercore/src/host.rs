@@ -11,6 +11,8 @@ pub struct HostInfo {
     pub nr_cpus: u32,
     /// Per CPU: (APIC id, core id, socket id).
     pub topology: Vec<(u32, u32, u32)>,
+    /// Which memory and processors are close to each other.
+    pub nodes: crate::numa::Nodes,
     pub tsc_khz: u32,
     /// TSCs agreed across CPUs when these started, and with the platform timer since: guests may read them.
     pub tsc_sound: AtomicBool,

@@ -36,6 +36,7 @@ pub mod mca;
 pub mod memory;
 pub mod mm;
 pub mod nospec;
+pub mod numa;
 pub mod platform_op;
 pub mod policy;
 pub mod power;

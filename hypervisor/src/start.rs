@@ -23,6 +23,7 @@ use hypercore::grant::Limits;
 use hypercore::host::HostInfo;
 use hypercore::ids::{CpuId, Mfn};
 use hypercore::io::ranges::RangeSet;
+use hypercore::numa::Nodes;
 use hypercore::policy::cpu_policy::Vendor;
 use hypercore::policy::{Capabilities, SystemPolicies};
 use hypercore::sched::Scheduler;
@@ -135,6 +136,7 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
             online: CpuMask::first(cpus as usize),
             nr_cpus: cpus,
             topology: (0..cpus).map(|c| percpu::identifiers(c).map_or((c, c, 0), |i| (i.0, c, 0))).collect(),
+            nodes: nodes(),
             tsc_khz: time::scale().tsc_khz as u32,
             tsc_sound: AtomicBool::new(time::tsc_is_sound()),
             tsc_stable: AtomicBool::new(f.invariant_tsc && time::tsc_is_sound()),
@@ -166,6 +168,25 @@ fn make(info: &BootInfo, grants: Limits) -> Xen<Bare> {
         frames.publish(Mfn(piece / PAGE), mm::tables::CHUNK / PAGE);
     }
     xen
+}
+
+/// The nodes that the firmware tells of, if the command line lets it; those it cannot tell of soundly are one.
+fn nodes() -> Nodes {
+    let tables = boot::acpi().filter(|t| {
+        let wanted = boot::options::get().is_some_and(|o| o.numa);
+        wanted && !t.affinity.memory.is_empty()
+    });
+    let Some(tables) = tables else { return Nodes::default() };
+    match Nodes::new(&tables.affinity, mm::ram().iter().map(|r| (r.start, r.end))) {
+        Ok(nodes) => {
+            crate::info!("NUMA: {} nodes", nodes.count());
+            nodes
+        }
+        Err(why) => {
+            crate::warning!("NUMA: the firmware's tables are not used: {why:?}");
+            Nodes::default()
+        }
+    }
 }
 
 fn module(m: &Module) -> &'static [u8] {

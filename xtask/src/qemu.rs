@@ -95,6 +95,8 @@ pub struct Machine {
     pub icount: bool,
     /// The CPUs take turns in one thread of QEMU, whatever its version.
     pub one_thread: bool,
+    /// CPUs and memory are at two nodes, half of them at each.
+    pub two_nodes: bool,
     /// A reset ends QEMU.
     pub no_reboot: bool,
 }
@@ -160,6 +162,9 @@ impl Machine {
             command.args(["-icount", "shift=0,sleep=off"]);
         }
         command.arg("-smp").arg(self.smp.to_string()).arg("-m").arg(format!("{}M", self.mem_mib));
+        if self.two_nodes {
+            self.nodes(&mut command);
+        }
         command.args(["-display", "none", "-nodefaults", "-vga", "std"]);
         command.args(["-netdev", "user,id=n0", "-device", "e1000e,netdev=n0,mac=52:54:00:12:34:56"]);
         self.serial(&mut command);
@@ -221,6 +226,18 @@ impl Machine {
             command.arg("-no-reboot");
         }
         Ok(command)
+    }
+
+    /// Nodes with the two halves of the machine, 21 from one to the other and 31 back.
+    fn nodes(&self, command: &mut Command) {
+        let (cpus, mib) = (self.smp / 2, self.mem_mib / 2);
+        for (node, first, last) in [(0, 0, cpus - 1), (1, cpus, self.smp - 1)] {
+            command.arg("-object").arg(format!("memory-backend-ram,id=m{node},size={mib}M"));
+            command.arg("-numa").arg(format!("node,nodeid={node},cpus={first}-{last},memdev=m{node}"));
+        }
+        for way in ["src=0,dst=1,val=21", "src=1,dst=0,val=31"] {
+            command.arg("-numa").arg(format!("dist,{way}"));
+        }
     }
 
     fn serial(&self, command: &mut Command) {

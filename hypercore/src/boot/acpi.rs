@@ -1,8 +1,10 @@
 //! The ACPI tables a hypervisor needs before dom0 interprets the rest (ACPI Specification 6.5, chapter 5):
-//! MADT (processors, interrupt controllers), FADT (timer, reset and sleep registers), HPET, MCFG.
+//! MADT (processors, interrupt controllers), FADT (timer, reset and sleep registers), HPET, MCFG, SRAT and SLIT
+//! ([`super::affinity`]).
 
 use arrayvec::ArrayVec;
 
+use super::affinity::Affinity;
 use super::{PhysMem, le16, le32, le64};
 
 /// Processors that are kept of the MADT.
@@ -101,6 +103,7 @@ pub struct Tables {
     /// Physical address of the HPET's registers.
     pub hpet: Option<u64>,
     pub mcfg: ArrayVec<Mcfg, 8>,
+    pub affinity: Affinity,
 }
 
 /// Why there are no tables.
@@ -154,6 +157,17 @@ pub fn parse(rsdp: u64, mem: &impl PhysMem) -> Result<Tables, AcpiError> {
                 for e in table_at(mem, addr)?.get(44..).unwrap_or(&[]).chunks_exact(16) {
                     let m = Mcfg { base: le64(e, 0), segment: le16(e, 8), first_bus: e[10], last_bus: e[11] };
                     let _ = out.mcfg.try_push(m);
+                }
+            }
+            // Without nodes, or with broken tables of them, the machine is as good as any.
+            b"SRAT" => {
+                if let Ok(t) = table_at(mem, addr) {
+                    out.affinity.srat(t);
+                }
+            }
+            b"SLIT" => {
+                if let Ok(t) = table_at(mem, addr) {
+                    out.affinity.slit(t);
                 }
             }
             _ => {}

@@ -101,6 +101,8 @@ pub struct Options<'a> {
     pub smap: bool,
     /// `tsc=unstable` or `skewed`: do not trust the TSCs to run evenly, or to agree.
     pub tsc_distrusted: bool,
+    /// `numa=`: whether the firmware's tables of nodes are read.
+    pub numa: bool,
     /// `watchdog`: stop when a CPU is stuck in the hypervisor.
     pub watchdog: bool,
     /// `watchdog_timeout=`, in seconds.
@@ -148,6 +150,7 @@ impl Default for Options<'_> {
             smep: true,
             smap: true,
             tsc_distrusted: false,
+            numa: true,
             watchdog: false,
             watchdog_timeout: 5,
             nmi: NmiPolicy::Dom0,
@@ -185,7 +188,6 @@ const NO_EFFECT: &[(&str, &[&str])] = &[
     ("iommu", NO),
     ("vga", &["text-80x25"]),
     ("com2", &[]),
-    ("numa", NO),
     ("sched_smt_power_savings", NO),
     ("mwait-idle", NO),
     ("sched", &["credit2"]),
@@ -309,6 +311,7 @@ fn apply<'a>(
             "stable:socket" => {}
             _ => return Err(bad),
         },
+        "numa" => o.numa = on.ok_or(bad)?,
         "clocksource" => {
             o.clock_source = match text {
                 "hpet" => ClockSource::Hpet,
@@ -622,6 +625,13 @@ mod tests {
         for bad in ["tsc", "tsc=stable", "tsc=reliable"] {
             assert_eq!(read(bad).1, [(bad, Complaint::BadValue)]);
         }
+    }
+
+    #[test]
+    fn nodes_are_looked_for_unless_forbidden() {
+        assert!(read("").0.numa && read("numa=on").0.numa);
+        assert!(!read("numa=off").0.numa && !read("no-numa").0.numa);
+        assert_eq!(read("numa=fake=2").1, [("numa=fake=2", Complaint::BadValue)]);
     }
 
     #[test]

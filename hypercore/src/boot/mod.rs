@@ -5,6 +5,7 @@
 //! All bytes come through [`PhysMem`], so the same code reads the machine's memory and a test's array.
 
 pub mod acpi;
+pub mod affinity;
 pub mod bundle;
 pub mod cmdline;
 pub mod cpus;

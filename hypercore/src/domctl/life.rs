@@ -144,17 +144,29 @@ pub(super) fn scheduler_op<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &
     DONE
 }
 
-/// There is one node, and memory comes from it whatever is asked for. EINVAL: a set without it.
-pub(super) fn set_node_affinity<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
+/// The nodes a domain's memory should come from, as its toolstack sees it: kept for who asks. Memory comes from all of
+/// them. EINVAL: a set without any that there is.
+pub(super) fn set_node_affinity<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let n: DomctlNodeaffinity = call.get();
-    if bitmap::read(cx.xen, &n.nodemap)?.contains(CpuId(0)) {
-        return DONE;
+    let wanted = bitmap::read(cx.xen, &n.nodemap)?;
+    let there = (0..cx.xen.host.nodes.count()).filter(|node| wanted.contains(CpuId(*node)));
+    let set = there.fold(0u32, |set, node| set | 1 << node);
+    if set == 0 {
+        let count = cx.xen.host.nodes.count();
+        return Err(refuse!(cx.xen, Errno::EINVAL, "the set has none of the {} nodes there are", count));
     }
-    Err(refuse!(cx.xen, Errno::EINVAL, "the set of nodes lacks node 0, which is the only one"))
+    dom.node_affinity.store(set, Relaxed);
+    DONE
 }
 
-pub(super) fn get_node_affinity<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
+/// Nobody said so far: all nodes.
+pub(super) fn get_node_affinity<M: Machine>(cx: &mut Cx<'_, M>, dom: &Domain, call: &Call) -> OpResult {
     let n: DomctlNodeaffinity = call.get();
-    bitmap::write(cx.xen, &n.nodemap, &CpuMask::first(1))?;
+    let all = CpuMask::first(cx.xen.host.nodes.count() as usize);
+    let set = match dom.node_affinity.load(Relaxed) {
+        0 => all,
+        set => CpuMask::from_bytes(&set.to_le_bytes()),
+    };
+    bitmap::write(cx.xen, &n.nodemap, &set)?;
     DONE
 }

@@ -19,11 +19,37 @@ struct Bed {
 }
 
 fn bed() -> Bed {
-    let w = World::new(4096, 2);
+    on(&World::new(4096, 2))
+}
+
+fn on(w: &World) -> Bed {
     let dom0 = w.domain(0, 1);
     let mut s = Scratch::new(w.xen);
     let at = s.room(DOMCTL_SIZE);
     Bed { dom0, s, at }
+}
+
+#[test]
+fn the_nodes_of_a_domain() {
+    let mut b = on(&World::with_two_nodes(4096, 2048));
+    let id = b.create(0);
+    let bitmap = GuestHandle::new(b.s.room(8));
+    let nodemap = XenctlBitmap { bitmap, nr_bits: 64, _pad0: 0 };
+    let get = |b: &Bed| {
+        assert_eq!(b.call(XEN_DOMCTL_GETNODEAFFINITY, id, &DomctlNodeaffinity { nodemap }), Ok(0));
+        b.s.get::<u64>(bitmap.addr())
+    };
+    let set = |b: &Bed, nodes: u64| {
+        b.s.set(bitmap.addr(), &nodes);
+        b.call(XEN_DOMCTL_SETNODEAFFINITY, id, &DomctlNodeaffinity { nodemap })
+    };
+    assert_eq!(get(&b), 3, "nobody said: all");
+    assert_eq!(set(&b, 2), Ok(0));
+    assert_eq!(get(&b), 2);
+    for none in [0, 4] {
+        assert_eq!(errno(set(&b, none)), Errno::EINVAL);
+    }
+    assert_eq!((set(&b, 5), get(&b)), (Ok(0), 1), "those there are");
 }
 
 const CREATE: DomctlCreatedomain = DomctlCreatedomain {

@@ -1,4 +1,4 @@
-//! The machine: processors, memory, nodes. There is one node.
+//! The machine: processors, memory, nodes.
 
 use super::{Call, OpResult};
 use crate::guest;
@@ -10,8 +10,9 @@ use abi::Errno;
 use abi::physdev::PhysdevPciDevice;
 use abi::sysctl::*;
 
-/// Distance of a node to itself, as ACPI's SLIT counts.
-const LOCAL_DISTANCE: u32 = 10;
+/// Kind of the firmware's memory map: usable (ACPI 6.5, 15.1).
+const RAM: u32 = 1;
+const PAGE: u64 = 4096;
 /// Most devices asked about in one call.
 const MAX_DEVICES: u32 = 4096;
 
@@ -39,8 +40,8 @@ pub(super) fn physinfo<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult 
         cores_per_socket,
         nr_cpus: host.online.count(),
         max_cpu_id: host.nr_cpus.saturating_sub(1),
-        nr_nodes: 1,
-        max_node_id: 0,
+        nr_nodes: host.nodes.count(),
+        max_node_id: host.nodes.count() - 1,
         cpu_khz: host.tsc_khz,
         capabilities: XEN_SYSCTL_PHYSCAP_PV | XEN_SYSCTL_PHYSCAP_GNTTAB_V1 | v2,
         total_pages: host.total_pages,
@@ -62,10 +63,10 @@ pub(super) fn cputopoinfo<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResu
     let mut n = all.len() as u32;
     if !t.cputopo.is_null() {
         n = n.min(t.num_cpus);
-        for (i, &(_, core, socket)) in (0..).zip(&all[..n as usize]) {
+        for (i, &(apic_id, core, socket)) in (0..).zip(&all[..n as usize]) {
             let online = cx.xen.host.online.contains(CpuId(i as u32));
             let entry = if online {
-                SysctlCputopo { core, socket, node: 0 }
+                SysctlCputopo { core, socket, node: cx.xen.host.nodes.of_cpu(apic_id) }
             } else {
                 SysctlCputopo {
                     core: XEN_INVALID_CORE_ID,
@@ -82,23 +83,48 @@ pub(super) fn cputopoinfo<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResu
 
 /// Null lists ask how many nodes there are.
 pub(super) fn numainfo<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult {
+    let (xen, nodes) = (cx.xen, &cx.xen.host.nodes);
     let mut n: SysctlNumainfo = call.get();
     let asks = n.meminfo.is_null() && n.distance.is_null();
-    if n.num_nodes > 0 && !asks {
-        let xen = cx.xen;
-        let info = SysctlMeminfo {
-            memsize: xen.host.total_pages << 12,
-            memfree: xen.frames.alloc.free_pages() << 12,
-        };
+    let count = if asks { nodes.count() } else { n.num_nodes.min(nodes.count()) };
+    for node in 0..count {
         if !n.meminfo.is_null() {
-            guest::write(&xen.m, n.meminfo.addr(), &info).map_err(fault)?;
+            let info = SysctlMeminfo {
+                memsize: ram_of(xen, node) << 12,
+                memfree: free_of(xen, node, 0, u64::MAX) << 12,
+            };
+            guest::write_at(&xen.m, n.meminfo.addr(), node.into(), &info).map_err(fault)?;
         }
         if !n.distance.is_null() {
-            guest::write(&xen.m, n.distance.addr(), &LOCAL_DISTANCE).map_err(fault)?;
+            for other in 0..count {
+                let distance = nodes.distance(node, other).unwrap_or(XEN_INVALID_NODE_DIST);
+                let at = u64::from(node * count + other);
+                guest::write_at(&xen.m, n.distance.addr(), at, &distance).map_err(fault)?;
+            }
         }
     }
-    n.num_nodes = if asks { 1 } else { n.num_nodes.min(1) };
-    call.put(&cx.xen.m, &n)
+    n.num_nodes = count;
+    call.put(&xen.m, &n)
+}
+
+/// Frames of RAM at a node.
+fn ram_of<M: Machine>(xen: &Xen<M>, node: u32) -> u64 {
+    if xen.host.nodes.count() == 1 {
+        return xen.host.total_pages;
+    }
+    let ram = xen.host.e820.iter().filter(|r| r.2 == RAM).map(|r| (r.0.div_ceil(PAGE), (r.0 + r.1) / PAGE));
+    let at_node = |(first, end): (u64, u64)| {
+        let spans = xen.host.nodes.spans(node, end);
+        spans.map(|s| s.1.saturating_sub(s.0.max(first))).sum::<u64>()
+    };
+    ram.map(at_node).sum()
+}
+
+/// Free frames at a node, of those among `first..end`.
+fn free_of<M: Machine>(xen: &Xen<M>, node: u32, first: u64, end: u64) -> u64 {
+    let alloc = &xen.frames.alloc;
+    let spans = xen.host.nodes.spans(node, end);
+    spans.map(|s| (s.0.max(first), s.1)).filter(|s| s.0 < s.1).map(|s| alloc.free_within(s.0, s.1)).sum()
 }
 
 /// Which node each device is at: none is known to be at one.
@@ -139,7 +165,7 @@ pub(super) fn availheap<M: Machine>(cx: &mut Cx<'_, M>, call: &Call) -> OpResult
     let (first, end) = (frame(a.min_bitwidth, 0), frame(a.max_bitwidth, u64::MAX));
     let alloc = &cx.xen.frames.alloc;
     let free = match (a.node, first, end) {
-        (1.., ..) => 0,
+        (node @ 0.., ..) => free_of(cx.xen, node as u32, first, end),
         (_, 0, u64::MAX) => alloc.free_pages(),
         _ => alloc.free_within(first, end),
     };

@@ -1,19 +1,22 @@
 //! `sysctl` as tools call it.
 
 use super::*;
+use crate::testing::World;
 use crate::testing::tool::{ToolBed, ToolCall, errno};
+use crate::testing::world::FIRST_RAM;
 use abi::GuestHandle;
 use abi::domctl::{DomctlGetdomaininfo, XEN_SCHEDULER_CREDIT, XEN_SCHEDULER_CREDIT2};
 use abi::xen::XenctlBitmap;
 
+const WHAT: ToolCall = ToolCall {
+    size: SYSCTL_SIZE,
+    payload: SYSCTL_PAYLOAD_OFFSET,
+    version: XEN_SYSCTL_INTERFACE_VERSION,
+    serve: sysctl,
+};
+
 fn bed() -> ToolBed {
-    let what = ToolCall {
-        size: SYSCTL_SIZE,
-        payload: SYSCTL_PAYLOAD_OFFSET,
-        version: XEN_SYSCTL_INTERFACE_VERSION,
-        serve: sysctl,
-    };
-    ToolBed::new(1024, what)
+    ToolBed::new(1024, WHAT)
 }
 
 #[test]
@@ -96,6 +99,47 @@ fn sizes_are_asked_for_with_null_lists() {
     assert_eq!(b.call(XEN_SYSCTL_GET_CPU_POLICY, &p), Ok(0));
     let hvm = SysctlCpuPolicy { index: XEN_SYSCTL_CPU_POLICY_HVM_MAX, ..p };
     assert_eq!(errno(b.call(XEN_SYSCTL_GET_CPU_POLICY, &hvm)), Errno::EOPNOTSUPP);
+}
+
+#[test]
+fn nodes_are_the_machines() {
+    let mut b = ToolBed::on(&World::with_two_nodes(1024, 600), WHAT);
+    assert_eq!(b.call(XEN_SYSCTL_PHYSINFO, &0u64), Ok(0));
+    let p: SysctlPhysinfo = b.answer();
+    assert_eq!((p.nr_nodes, p.max_node_id), (2, 1));
+    let cputopo = GuestHandle::new(b.s.room(2 * size_of::<SysctlCputopo>()));
+    let c = SysctlCputopoinfo { num_cpus: 2, cputopo, ..Default::default() };
+    assert_eq!(b.call(XEN_SYSCTL_CPUTOPOINFO, &c), Ok(0));
+    let cpus = b.s.list::<SysctlCputopo>(cputopo.addr(), 2);
+    assert_eq!([cpus[0].node, cpus[1].node], [0, 1]);
+    assert_eq!(b.call(XEN_SYSCTL_NUMAINFO, &SysctlNumainfo::default()), Ok(0));
+    assert_eq!(b.answer::<SysctlNumainfo>().num_nodes, 2);
+    let meminfo = GuestHandle::new(b.s.room(3 * size_of::<SysctlMeminfo>()));
+    let distance = GuestHandle::new(b.s.room(36));
+    let ask = |num_nodes| {
+        b.s.set(distance.addr(), &[77u32; 5]);
+        let n = SysctlNumainfo { num_nodes, meminfo, distance, ..Default::default() };
+        assert_eq!(b.call(XEN_SYSCTL_NUMAINFO, &n), Ok(0));
+        let memory = b.s.list::<SysctlMeminfo>(meminfo.addr(), 2);
+        let pages = [0, 1].map(|i: usize| (memory[i].memsize >> 12, memory[i].memfree >> 12));
+        (b.answer::<SysctlNumainfo>().num_nodes, pages, b.s.list::<u32>(distance.addr(), 5))
+    };
+    let (n, pages, distances) = ask(3);
+    assert_eq!((n, distances), (2, std::vec![10, 20, 20, 10, 77]));
+    assert_eq!([pages[0].0, pages[1].0], [600 - FIRST_RAM, 424]);
+    let all = b.dom0.xen.frames.alloc.free_pages();
+    assert_eq!(pages[0].1 + pages[1].1, all);
+    // What is taken is missing where it was.
+    let (mfn, _) = b.dom0.xen.frames.alloc.alloc(4, u64::MAX).unwrap();
+    let node = usize::from(mfn.0 >= 600);
+    let (_, now, _) = ask(2);
+    assert_eq!((now[node].1, now[1 - node].1), (pages[node].1 - 16, pages[1 - node].1));
+    let (n, _, distances) = ask(1);
+    assert_eq!((n, &distances[..2]), (1, &[10, 77][..]));
+    for (node, free) in [(0, now[0].1), (1, now[1].1), (2, 0), (-1, all - 16)] {
+        assert_eq!(b.call(XEN_SYSCTL_AVAILHEAP, &SysctlAvailheap { node, ..Default::default() }), Ok(0));
+        assert_eq!(b.answer::<SysctlAvailheap>().avail_bytes >> 12, free);
+    }
 }
 
 #[test]

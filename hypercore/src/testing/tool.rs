@@ -29,7 +29,11 @@ pub struct ToolBed {
 impl ToolBed {
     /// On two CPUs with `frames` frames.
     pub fn new(frames: u64, what: ToolCall) -> Self {
-        let w = World::new(frames, 2);
+        Self::on(&World::new(frames, 2), what)
+    }
+
+    /// In a world that a test made.
+    pub fn on(w: &World, what: ToolCall) -> Self {
         let (dom0, domu) = (w.domain(0, 1), w.domain(6, 1));
         let mut s = Scratch::new(w.xen);
         let at = s.room(what.size);

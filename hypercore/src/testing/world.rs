@@ -1,6 +1,7 @@
 //! A small hypervisor on the host: [`World`], and PV guests with page tables in it.
 
 use super::machine::{HostMachine, set_cpu};
+use crate::boot::affinity::{Affinity, Memory};
 use crate::cpumask::CpuMask;
 use crate::domain::{Domain, NewDomain};
 use crate::domains::DomainTable;
@@ -11,6 +12,7 @@ use crate::frame::{FrameRecord, FrameTable, FrameType, HvFrame};
 use crate::host::HostInfo;
 use crate::ids::{CpuId, DomId, Mfn, VcpuId};
 use crate::mm::audit::audit;
+use crate::numa::Nodes;
 use crate::policy::{Capabilities, DomainPolicy, SystemPolicies};
 use crate::vcpu::{Vcpu, VcpuPrivate};
 use crate::xen::{Cx, Xen};
@@ -31,11 +33,25 @@ pub struct World {
 impl World {
     /// `frames` frames of memory and `cpus` CPUs.
     pub fn new(frames: u64, cpus: u32) -> Self {
-        Self::with_grants(frames, cpus, Default::default())
+        Self::make(frames, cpus, Default::default(), Default::default())
     }
 
     /// The same, with other limits of grants.
     pub fn with_grants(frames: u64, cpus: u32, grants: crate::grant::Limits) -> Self {
+        Self::make(frames, cpus, grants, Default::default())
+    }
+
+    /// The same, on two CPUs with a node each, the second with the memory from frame `bound` on.
+    pub fn with_two_nodes(frames: u64, bound: u64) -> Self {
+        let memory = |start, end, domain| Memory { start: start << 12, end: end << 12, domain };
+        let mut tables = Affinity::default();
+        tables.cpus.extend([(0, 0), (1, 1)]);
+        tables.memory.extend([memory(0, bound, 0), memory(bound, frames, 1)]);
+        let nodes = Nodes::new(&tables, [(FIRST_RAM << 12, frames << 12)].into_iter());
+        Self::make(frames, 2, Default::default(), nodes.expect("all memory is at a node"))
+    }
+
+    fn make(frames: u64, cpus: u32, grants: crate::grant::Limits, nodes: Nodes) -> Self {
         let records: &'static [FrameRecord] =
             Box::leak((0..frames).map(|_| FrameRecord::default()).collect::<Vec<_>>().into_boxed_slice());
         let owned: &'static [AtomicU32] =
@@ -47,6 +63,7 @@ impl World {
             online: CpuMask::first(cpus as usize),
             nr_cpus: cpus,
             topology: (0..cpus).map(|c| (c, c, 0)).collect(),
+            nodes,
             tsc_khz: 1_000_000,
             tsc_sound: AtomicBool::new(true),
             tsc_stable: AtomicBool::new(true),

@@ -40,6 +40,7 @@ struct Question {
     options: &'static str,
     /// More for Debian's Xen.
     debian_options: &'static str,
+    two_nodes: bool,
 }
 
 const ALL: Question = Question {
@@ -51,6 +52,7 @@ const ALL: Question = Question {
     options: "",
     // As here, frequencies are left to the firmware.
     debian_options: "cpufreq=none",
+    two_nodes: false,
 };
 
 /// What depends on the processor. Debian's Xen has defences there that Xenolith has not: they show in the error codes of
@@ -81,6 +83,14 @@ const TSC: Question = Question {
     ..ALL
 };
 
+const NODES: Question = Question {
+    name: "tiny guest: two nodes as on Debian's Xen",
+    log: "-nodes",
+    groups: "nodes",
+    two_nodes: true,
+    ..ALL
+};
+
 impl Question {
     /// Whether the check is of one of its groups.
     fn asks(&self, check: &str) -> bool {
@@ -93,8 +103,14 @@ pub fn ci() -> Stage {
     compare_hypervisors(ALL)
 }
 
-pub fn full() -> [Stage; 4] {
-    [compare_hypervisors(ALL), compare_hypervisors(INTEL), compare_hypervisors(TSC), state_is_kept()]
+pub fn full() -> [Stage; 5] {
+    [
+        compare_hypervisors(ALL),
+        compare_hypervisors(INTEL),
+        compare_hypervisors(TSC),
+        compare_hypervisors(NODES),
+        state_is_kept(),
+    ]
 }
 
 fn state_is_kept() -> Stage {
@@ -179,6 +195,7 @@ fn answers(env: &Env, hypervisor: Hypervisor, image: &Path, question: Question) 
         monitor: None,
         icount: false,
         one_thread: false,
+        two_nodes: question.two_nodes,
         no_reboot: true,
     };
     let name = if debian { "debian" } else { "xenolith" };

@@ -17,6 +17,7 @@ mod hardware;
 mod kexec;
 mod mca;
 mod memory;
+mod nodes;
 mod pagetables;
 mod platform;
 mod power;
@@ -57,8 +58,13 @@ pub const ALL: &[(&str, fn())] = &[
 ];
 
 /// What `all` leaves out.
-pub const ON_REQUEST: &[(&str, fn())] =
-    &[("switch", switch::run), ("tsc", tsc::run), ("anything", anything::run), ("cost", cost::run)];
+pub const ON_REQUEST: &[(&str, fn())] = &[
+    ("switch", switch::run),
+    ("nodes", nodes::run),
+    ("tsc", tsc::run),
+    ("anything", anything::run),
+    ("cost", cost::run),
+];
 
 /// set_iopl: 1 lets the kernel use ports and privileged flags instructions, 0 does not.
 fn allow_io(level: u32) -> i64 {

@@ -23,7 +23,7 @@ pub fn run() {
     uploads();
 }
 
-fn sysctl(cmd: u32, words: &[u64]) -> (i64, [u64; 15]) {
+pub(super) fn sysctl(cmd: u32, words: &[u64]) -> (i64, [u64; 15]) {
     let header = SysctlHeader { cmd, interface_version: XEN_SYSCTL_INTERFACE_VERSION };
     let mut arg = Sysctl { header, payload: [0; _] };
     arg.payload[..words.len()].copy_from_slice(words);
