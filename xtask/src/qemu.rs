@@ -95,6 +95,8 @@ pub struct Machine {
     pub icount: bool,
     /// The CPUs take turns in one thread of QEMU, whatever its version.
     pub one_thread: bool,
+    /// The console is at the second serial port; the first is not connected.
+    pub second_port: bool,
     /// CPUs and memory are at two nodes, half of them at each.
     pub two_nodes: bool,
     /// A reset ends QEMU.
@@ -248,7 +250,11 @@ impl Machine {
         if self.console == Console::Terminal {
             chardev += ",mux=on";
         }
-        command.arg("-chardev").arg(chardev).args(["-serial", "chardev:s0"]);
+        command.arg("-chardev").arg(chardev);
+        if self.second_port {
+            command.args(["-serial", "null"]);
+        }
+        command.args(["-serial", "chardev:s0"]);
         if self.console == Console::Terminal {
             command.args(["-mon", "chardev=s0", "-echr", &format!("{ESCAPE:#x}")]);
         }

@@ -206,6 +206,7 @@ pub fn machine(
         monitor: None,
         icount: false,
         one_thread: false,
+        second_port: false,
         two_nodes: false,
         no_reboot: false,
     })

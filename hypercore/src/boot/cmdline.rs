@@ -23,7 +23,7 @@ pub struct Dom0Mem {
     pub max: Option<Amount>,
 }
 
-/// `com1=`.
+/// `com1=`, `com2=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Com {
     /// `None`: leave the rate the firmware set (`auto`).
@@ -38,6 +38,11 @@ pub struct Com {
 }
 
 impl Com {
+    /// The port at `port`, as PCs have it.
+    const fn at(port: u16, irq: u8) -> Com {
+        Com { baud: None, data_bits: 8, parity: b'n', stop_bits: 1, port, irq }
+    }
+
     /// Time in which 16 characters, the FIFO's size, arrive: a port that is polled so often loses nothing. At least a
     /// millisecond; for an unknown rate that of the fastest.
     pub fn fifo_ns(&self) -> u64 {
@@ -81,11 +86,12 @@ pub enum ClockSource {
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options<'a> {
-    /// `console=` names com1.
-    pub console_com1: bool,
+    /// Which of the serial ports `console=` names (the last one); 0: com1.
+    pub console_com: Option<usize>,
     /// `console=` names vga.
     pub console_vga: bool,
-    pub com1: Com,
+    /// `com1=` and `com2=`.
+    pub coms: [Com; 2],
     pub loglvl: Thresholds,
     pub guest_loglvl: Thresholds,
     pub dom0_mem: Dom0Mem,
@@ -136,9 +142,9 @@ pub struct Options<'a> {
 impl Default for Options<'_> {
     fn default() -> Self {
         Options {
-            console_com1: false,
+            console_com: None,
             console_vga: true,
-            com1: Com { baud: None, data_bits: 8, parity: b'n', stop_bits: 1, port: 0x3f8, irq: 4 },
+            coms: [Com::at(0x3f8, 4), Com::at(0x2f8, 3)],
             loglvl: Thresholds::HYPERVISOR,
             guest_loglvl: Thresholds::GUEST,
             dom0_mem: Dom0Mem::default(),
@@ -187,7 +193,6 @@ const NO_EFFECT: &[(&str, &[&str])] = &[
     ("ucode", NO),
     ("iommu", NO),
     ("vga", &["text-80x25"]),
-    ("com2", &[]),
     ("sched_smt_power_savings", NO),
     ("mwait-idle", NO),
     ("sched", &["credit2"]),
@@ -244,17 +249,19 @@ fn apply<'a>(
     let text = value.unwrap_or("");
     match name {
         "console" => {
-            (o.console_com1, o.console_vga) = (false, false);
+            (o.console_com, o.console_vga) = (None, false);
             for device in text.split(',') {
                 match device {
-                    "com1" => o.console_com1 = true,
+                    "com1" => o.console_com = Some(0),
+                    "com2" => o.console_com = Some(1),
                     "vga" => o.console_vga = true,
                     "none" => {}
                     _ => return Err(bad),
                 }
             }
         }
-        "com1" => o.com1 = com(text, o.com1).ok_or(bad)?,
+        "com1" => o.coms[0] = com(text, o.coms[0]).ok_or(bad)?,
+        "com2" => o.coms[1] = com(text, o.coms[1]).ok_or(bad)?,
         "loglvl" => o.loglvl = parse_thresholds(text).ok_or(bad)?,
         "guest_loglvl" => o.guest_loglvl = parse_thresholds(text).ok_or(bad)?,
         "dom0_mem" => dom0_mem(text, &mut o.dom0_mem).ok_or(bad)?,
@@ -493,8 +500,8 @@ mod tests {
         let (o, c) =
             read("placeholder console=com1,vga com1=115200,8n1 loglvl=all dom0_mem=1G,max:2G noreboot");
         assert!(c.is_empty(), "{c:?}");
-        assert!(o.console_com1 && o.console_vga);
-        assert_eq!(o.com1.baud, Some(115_200));
+        assert_eq!((o.console_com, o.console_vga), (Some(0), true));
+        assert_eq!(o.coms[0].baud, Some(115_200));
         assert_eq!(o.dom0_mem.size, Some(Amount::Bytes(1 << 30)));
         assert_eq!(o.dom0_mem.max, Some(Amount::Bytes(2 << 30)));
         assert_eq!(o.dom0_mem.min, None);
@@ -526,11 +533,11 @@ mod tests {
 
     #[test]
     fn a_port_without_interrupt_is_polled_before_its_fifo_is_full() {
-        assert_eq!(read("com1=115200,8n1").0.com1.irq, 4, "the interrupt PCs have there");
-        let com = read("com1=9600,8n1,0x3f8,0").0.com1;
+        assert_eq!(read("com1=115200,8n1").0.coms[0].irq, 4, "the interrupt PCs have there");
+        let com = read("com1=9600,8n1,0x3f8,0").0.coms[0];
         assert_eq!((com.irq, com.fifo_ns()), (0, 16_666_666));
-        assert_eq!(read("com1=115200,8e2").0.com1.fifo_ns(), 1_666_666);
-        assert_eq!(read("com1=auto,5n1").0.com1.fifo_ns(), 1_000_000);
+        assert_eq!(read("com1=115200,8e2").0.coms[0].fifo_ns(), 1_666_666);
+        assert_eq!(read("com1=auto,5n1").0.coms[0].fifo_ns(), 1_000_000);
     }
 
     #[test]
@@ -563,7 +570,7 @@ mod tests {
     #[test]
     fn what_is_so_anyway_needs_no_warning() {
         assert!(read("sched=credit2 cpuidle=0 no-cpuidle cpufreq=none spec-ctrl=no iommu=off").1.is_empty());
-        let (_, c) = read("sched=null cpufreq=xen iommu no-com2");
+        let (_, c) = read("sched=null cpufreq=xen iommu crashkernel=64M");
         assert_eq!(c.len(), 4);
         assert!(c.iter().all(|c| c.1 == Complaint::NoEffect), "{c:?}");
     }
@@ -635,6 +642,18 @@ mod tests {
     }
 
     #[test]
+    fn the_second_serial_port() {
+        let (o, c) = read("console=com2 com2=57600,8n1");
+        assert!(c.is_empty(), "{c:?}");
+        let com = o.coms[1];
+        assert_eq!((o.console_com, o.console_vga), (Some(1), false));
+        assert_eq!((com.baud, com.port, com.irq), (Some(57_600), 0x2f8, 3), "where PCs have it");
+        assert_eq!(o.coms[0], Options::default().coms[0], "the first one is left alone");
+        assert_eq!(read("console=com1,com2").0.console_com, Some(1), "there is one; the last is it");
+        assert_eq!(read("console=com3").1, [("console=com3", Complaint::BadValue)]);
+    }
+
+    #[test]
     fn the_watchdog_is_off_unless_asked_for() {
         let w = |line| {
             let o = read(line).0;
@@ -650,7 +669,7 @@ mod tests {
 
     #[test]
     fn serial_port_fields_may_be_empty() {
-        let c = read("com1=9600,,0x2f8,3").0.com1;
+        let c = read("com1=9600,,0x2f8,3").0.coms[0];
         assert_eq!((c.baud, c.parity, c.port, c.irq), (Some(9600), b'n', 0x2f8, 3));
         assert_eq!(read("com1=fast").1, [("com1=fast", Complaint::BadValue)]);
     }

@@ -61,7 +61,7 @@ pub fn init(options: &Options) {
     // SAFETY: only here, and `init` runs once.
     let storage: &'static mut [u8] = unsafe { &mut *RING.0.get() };
     let console = Console {
-        uart: if options.console_com1 { Uart::new(&options.com1) } else { None },
+        uart: options.console_com.and_then(|n| Uart::new(options.coms.get(n)?)),
         vga: options.console_vga.then(Vga::new),
         ring: Ring::new(storage),
         at_line_start: true,

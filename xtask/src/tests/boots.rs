@@ -33,6 +33,9 @@ pub struct Boot {
     pub mem: u32,
     /// A Debian root on a disk rather than the shell in an initramfs.
     pub disk: Option<Bus>,
+    /// As in [`crate::qemu::Machine`].
+    pub second_port: bool,
+    pub two_nodes: bool,
 }
 
 const SKYLAKE: Option<&str> = Some("Skylake-Client-v4");
@@ -46,6 +49,8 @@ pub const PLAIN: Boot = Boot {
     smp: 1,
     mem: 2048,
     disk: None,
+    second_port: false,
+    two_nodes: false,
 };
 
 /// Every value of each property once where it is cheap, the costly ones together.
@@ -96,6 +101,7 @@ fn all_pairs() -> Vec<Boot> {
             smp: SMP[row[5]],
             mem: MEM[row[6]],
             disk: DISK[row[7]],
+            ..PLAIN
         })
         .collect()
 }
@@ -168,6 +174,7 @@ impl Boot {
         machine.chipset = self.chipset;
         machine.boot = self.loader.load(env, machine.boot)?;
         machine.no_reboot = true;
+        (machine.second_port, machine.two_nodes) = (self.second_port, self.two_nodes);
         if let Some(cpu) = self.cpu {
             machine.cpu = cpu.into();
         }

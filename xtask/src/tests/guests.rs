@@ -195,6 +195,7 @@ fn answers(env: &Env, hypervisor: Hypervisor, image: &Path, question: Question) 
         monitor: None,
         icount: false,
         one_thread: false,
+        second_port: false,
         two_nodes: question.two_nodes,
         no_reboot: true,
     };

@@ -4,6 +4,7 @@
 //! plain: `N passed, M failed`.
 
 mod anything;
+mod board;
 mod boots;
 mod crash;
 mod debugger;
@@ -137,6 +138,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.push(miri::stage(Some(300)));
             stages.extend(guests::full());
             stages.extend(boots::full(hypervisor));
+            stages.push(board::stage(hypervisor));
             stages.extend(crash::stages(hypervisor));
             stages.extend(dmesg::stages());
             stages.extend(mca::stages(hypervisor));
