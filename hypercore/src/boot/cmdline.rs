@@ -13,6 +13,11 @@ pub enum Amount {
     Bytes(u64),
     /// All memory but this many bytes.
     AllBut(u64),
+    /// So many bytes and a part of all memory, in percent.
+    Share {
+        bytes: u64,
+        percent: u64,
+    },
 }
 
 /// `dom0_mem=`: initial size, and bounds.
@@ -407,6 +412,14 @@ fn size(text: &str, unit: u64) -> Option<u64> {
 }
 
 fn amount(text: &str) -> Option<Amount> {
+    if let Some(rest) = text.strip_suffix('%') {
+        let (bytes, percent) = match rest.split_once('+') {
+            Some((bytes, percent)) => (size(bytes, 1 << 10)?, percent),
+            None => (0, rest),
+        };
+        let percent = percent.parse().ok().filter(|p| *p < 100)?;
+        return Some(Amount::Share { bytes, percent });
+    }
     match text.strip_prefix('-') {
         Some(rest) => size(rest, 1 << 10).map(Amount::AllBut),
         None => size(text, 1 << 10).map(Amount::Bytes),
@@ -513,6 +526,12 @@ mod tests {
     fn sizes_without_suffix_are_kilobytes() {
         assert_eq!(read("dom0_mem=524288").0.dom0_mem.size, Some(Amount::Bytes(512 << 20)));
         assert_eq!(read("dom0_mem=-512M").0.dom0_mem.size, Some(Amount::AllBut(512 << 20)));
+        let share = |bytes, percent| Some(Amount::Share { bytes, percent });
+        let o = read("dom0_mem=1G+25%,max:50%").0.dom0_mem;
+        assert_eq!((o.size, o.max), (share(1 << 30, 25), share(0, 50)));
+        for bad in ["dom0_mem=100%", "dom0_mem=%", "dom0_mem=25%+1G", "dom0_mem=-25%"] {
+            assert_eq!(read(bad).1, [(bad, Complaint::BadValue)]);
+        }
         assert_eq!(read("dom0_mem=0x10M").0.dom0_mem.size, Some(Amount::Bytes(16 << 20)));
     }
 

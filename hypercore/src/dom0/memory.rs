@@ -24,6 +24,7 @@ pub fn size(wanted: &Dom0Mem, free: u64) -> (u64, u64) {
     let pages = |amount: Option<Amount>, default| match amount {
         Some(Amount::Bytes(bytes)) => bytes >> 12,
         Some(Amount::AllBut(bytes)) => free.saturating_sub(bytes >> 12),
+        Some(Amount::Share { bytes, percent }) => (bytes >> 12) + free * percent / 100,
         None => default,
     };
     let most = pages(wanted.max, u64::MAX);
@@ -153,6 +154,8 @@ mod tests {
         assert_eq!(super::size(&Dom0Mem::default(), 512 * MIB).0, 480 * MIB);
         assert_eq!(of(bytes(512 * MIB), None, None), (512 * MIB, u64::MAX));
         assert_eq!(of(but(512 * MIB), None, None), (1536 * MIB, u64::MAX));
+        let share = |pages: u64, percent| Some(Amount::Share { bytes: pages << 12, percent });
+        assert_eq!(of(share(100 * MIB, 25), None, share(0, 50)), (612 * MIB, 1024 * MIB));
         assert_eq!(of(bytes(512 * MIB), bytes(600 * MIB), None).0, 600 * MIB);
         assert_eq!(of(bytes(900 * MIB), None, bytes(800 * MIB)), (800 * MIB, 800 * MIB));
         assert_eq!(of(bytes(4096 * MIB), None, None).0, 2048 * MIB, "there is no more");
