@@ -77,7 +77,8 @@ impl Parser<'_, '_, '_> {
 
     fn parameters(&mut self, text: &str) {
         let mut rest = Some(text);
-        while let Some(now) = rest {
+        // What comes after something wrong would be misunderstood.
+        while let Some(now) = rest.filter(|_| self.good) {
             let now = now.trim_start();
             // It takes all that follows, commas and blanks at the end included.
             if let Some(target) = now.strip_prefix("target=") {

@@ -91,6 +91,10 @@ pub fn build_info(reader: &mut Reader<'_>, config: &mut DomainConfig, around: &S
     if reader.settings.get("init_seclabel").is_some() {
         out.exec_ssid_label = reader.text("seclabel");
     }
+    if let Some(value) = reader.value("cpuid") {
+        let help = "delete the line: the guest then sees the processor's features that PV guests can have";
+        reader.error(value, "`cpuid` is not served here: the guest would see features it must not", help);
+    }
     out.disable_migrate = reader.flag("nomigrate");
     out.blkdev_start = around.globals.blkdev_start.clone();
     out.claim_mode = around.globals.claim_mode.into();

@@ -44,6 +44,8 @@ pub struct Loaded {
     /// What could be read; not to be used if an error was told.
     pub config: DomainConfig,
     pub settings: Settings,
+    /// The whole file could be parsed: what is not in `settings` is not in the file.
+    pub parsed: bool,
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -58,9 +60,10 @@ impl Loaded {
 pub fn load(text: &str, around: &Surroundings) -> Loaded {
     let (settings, diagnostics) = syntax::parse(text);
     let mut reader = Reader::new(&settings, diagnostics);
+    let parsed = !reader.failed();
     let config = config(&mut reader, around);
     let diagnostics = reader.finish();
-    Loaded { config, settings, diagnostics }
+    Loaded { config, settings, parsed, diagnostics }
 }
 
 /// A disk as `xl block-attach` takes it: the parts of its description, joined by commas.

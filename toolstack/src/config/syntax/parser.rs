@@ -160,7 +160,10 @@ impl Parser<'_> {
             items.push(self.value("a value or `]`").map_err(|error| self.unclosed(error, open))?);
             self.newlines();
             if !self.skip(&Token::Comma) && self.peek().token != Token::Close {
-                return Err(self.unclosed(self.wrong("a comma or `]` in the list"), open));
+                let error = self
+                    .wrong("a comma or `]` in the list")
+                    .help("values of a list have commas between them");
+                return Err(self.unclosed(error, open));
             }
         }
     }
