@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use abi::Errno;
 use xenctl::{DomId, Error, Result, Xen};
 
+use crate::devices::{Device, devices};
 use crate::store::Client;
 
 /// Where managers of guests keep files on each.
@@ -23,35 +24,6 @@ const LOOK: Duration = Duration::from_millis(10);
 // States of a device's end (`XenbusState*`).
 const CLOSING: &[u8] = b"5";
 const CLOSED: &[u8] = b"6";
-
-/// A device of a domain, as the store has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// What managers of guests keep on it.
-    pub path: String,
-    /// `vbd`, `vif`, `console`...
-    pub kind: String,
-    pub id: String,
-    pub backend: String,
-    pub frontend: String,
-}
-
-/// All devices of a domain.
-pub fn devices(store: &mut Client, domain: DomId) -> Result<Vec<Device>> {
-    let root = format!("/libxl/{domain}/device");
-    let mut devices = Vec::new();
-    for kind in store.list(&root)?.unwrap_or_default() {
-        for id in store.list(&format!("{root}/{kind}"))?.unwrap_or_default() {
-            let path = format!("{root}/{kind}/{id}");
-            let backend = store.text(&format!("{path}/backend"))?;
-            let frontend = store.text(&format!("{path}/frontend"))?;
-            if let (Some(backend), Some(frontend)) = (backend, frontend) {
-                devices.push(Device { path, kind: kind.clone(), id, backend, frontend });
-            }
-        }
-    }
-    Ok(devices)
-}
 
 /// Ends the domain with this UUID (as its text) and removes every trace of it. What goes wrong on the way is told to
 /// `complain`, and the rest is done all the same: afterwards the domain is gone, unless the answer is an error.

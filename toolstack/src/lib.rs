@@ -2,13 +2,14 @@
 //! images, the hand-shakes of devices.
 //!
 //! [`config`] reads xl.cfg files and says what is wrong with them. [`store`] is a client of the store, [`names`] finds
-//! domains and pools by what people call them, [`memory`] changes what a guest has while it runs, [`destroy`] ends it.
+//! domains and pools by what people call them, [`memory`] changes what a guest has while it runs, [`devices`] are what it has besides, [`destroy`] ends it.
 //! Nothing in this crate prints or exits; messages are values.
 
 #![forbid(unsafe_code)]
 
 pub mod config;
 pub mod destroy;
+pub mod devices;
 pub mod memory;
 pub mod names;
 pub mod store;

@@ -12,7 +12,7 @@ use xenctl::{DomId, Xen};
 use xenstore::{ConnId, Peer, Quotas, Store};
 
 use crate::store::Client;
-use crate::{destroy, memory, names};
+use crate::{destroy, devices, memory, names};
 
 const GUEST: DomId = DomId(7);
 const UUID: &str = "5eed0000-0000-4000-8000-000000000001";
@@ -160,7 +160,7 @@ fn a_destroyed_domain_leaves_nothing() {
         backend.write(state, b"6").unwrap();
         (frontend, online)
     });
-    assert_eq!(destroy::devices(&mut m.store, GUEST).unwrap().len(), 3);
+    assert_eq!(devices::devices(&mut m.store, GUEST).unwrap().len(), 3);
     let told = &mut |e: &xenctl::Error| panic!("{e}");
     destroy::destroy(&m.xen, &mut m.store, GUEST, UUID, told).unwrap();
     assert_eq!(answering.join().unwrap(), (None, Some("0".into())), "the frontend goes first");

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod devices;
 mod guest;
 mod info;
 mod list;
@@ -75,6 +76,10 @@ enum Command {
     /// Tells and changes who gets how much of the CPUs
     #[command(name = "sched-credit2")]
     SchedCredit2(sched::Args),
+    /// Lists disks of guests
+    BlockList(devices::Args),
+    /// Lists network interfaces of guests
+    NetworkList(devices::Args),
     /// Lists pools of CPUs
     CpupoolList(pool::ListArgs),
     /// Adds CPUs to a pool
@@ -132,6 +137,8 @@ fn run(command: &Command) -> Done {
         Command::MemMax(args) => memory::max(tools, args),
         Command::MemSet(args) => memory::set(tools, args),
         Command::SchedCredit2(args) => sched::credit2(tools, args),
+        Command::BlockList(args) => devices::block_list(tools, args),
+        Command::NetworkList(args) => devices::network_list(tools, args),
         Command::CpupoolList(args) => pool::list(tools, args),
         Command::CpupoolCpuAdd(args) => pool::add(tools, args),
         Command::CpupoolCpuRemove(args) => pool::remove(tools, args),
@@ -183,6 +190,7 @@ fn usage(e: &clap::Error, first: &str) -> u8 {
 }
 
 fn main() -> ExitCode {
+    xenctl::process::end_unread();
     let code = match Cli::try_parse() {
         Err(e) => usage(&e, &std::env::args().nth(1).unwrap_or_default()),
         Ok(cli) => match run(&cli.command) {

@@ -1,4 +1,4 @@
-//! Other processes.
+//! Processes: others, and how this one ends.
 
 use crate::error::{Error, Result};
 
@@ -15,6 +15,12 @@ pub fn hang_up(pid: u32) -> Result<()> {
     }
     let error = std::io::Error::last_os_error();
     if error.raw_os_error() == Some(abi::Errno::ESRCH.0) { Ok(()) } else { Err(Error::os(doing(), &error)) }
+}
+
+/// A program whose output nobody reads any more ends, as those written in C do; Rust's are told by an error instead.
+pub fn end_unread() {
+    // SAFETY: the default action is no handler of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 #[cfg(test)]
