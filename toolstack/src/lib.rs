@@ -3,7 +3,7 @@
 //!
 //! [`config`] reads xl.cfg files and says what is wrong with them. [`store`] is a client of the store, [`names`] finds
 //! domains and pools by what people call them, [`memory`] changes what a guest has while it runs, [`devices`] are what it has besides, [`destroy`] ends it.
-//! Nothing in this crate prints or exits; messages are values.
+//! [`pools`] are made and ended. Nothing in this crate prints or exits; messages are values.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ pub mod destroy;
 pub mod devices;
 pub mod memory;
 pub mod names;
+pub mod pools;
 pub mod store;
 #[cfg(test)]
 mod tests;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use abi::Errno;
 use xenctl::testing::Bed;
-use xenctl::{DomId, Xen};
+use xenctl::{Cpus, DomId, Xen};
 use xenstore::{ConnId, Peer, Quotas, Store};
 
 use crate::store::Client;
-use crate::{destroy, devices, memory, names};
+use crate::{destroy, devices, memory, names, pools};
 
 const GUEST: DomId = DomId(7);
 const UUID: &str = "5eed0000-0000-4000-8000-000000000001";
@@ -172,4 +172,28 @@ fn a_destroyed_domain_leaves_nothing() {
     assert_eq!(list("/vm").unwrap(), ["other"]);
     let e = destroy::destroy(&m.xen, &mut m.store, GUEST, UUID, &mut |_| {}).unwrap_err();
     assert_eq!(e.errno, Errno::ESRCH);
+}
+
+#[test]
+fn a_pool_is_made_wholly_or_not_at_all() {
+    let mut m = Machine::new();
+    let scheduler = m.xen.default_scheduler().unwrap();
+    let both = Cpus::first(2);
+    let one: Cpus = [1].into_iter().collect();
+    m.xen.remove_cpu_from_pool(0, 1).unwrap();
+    pools::create(&m.xen, &mut m.store, "p", scheduler, &both).unwrap_err();
+    pools::create(&m.xen, &mut m.store, "p", 99, &one).unwrap_err();
+    assert_eq!(m.xen.pools().unwrap().len(), 1);
+    assert_eq!(m.store.list("/local/pool").unwrap().unwrap_or_default(), [""; 0]);
+    assert_eq!(m.xen.free_cpus().unwrap().to_string(), "1");
+    let id = pools::create(&m.xen, &mut m.store, "p", scheduler, &one).unwrap();
+    assert_eq!(names::pool(&m.xen, &mut m.store, "p").unwrap(), Some(id));
+    assert!(m.xen.free_cpus().unwrap().is_empty());
+    m.xen.move_to_pool(id, GUEST).unwrap();
+    pools::destroy(&m.xen, &mut m.store, id).unwrap_err();
+    assert_eq!(m.xen.pools().unwrap()[1].cpus.to_string(), "1", "as it was");
+    m.xen.move_to_pool(0, GUEST).unwrap();
+    pools::destroy(&m.xen, &mut m.store, id).unwrap();
+    assert_eq!(m.xen.free_cpus().unwrap().to_string(), "1");
+    assert_eq!(names::pool(&m.xen, &mut m.store, "p").unwrap(), None);
 }

@@ -13,6 +13,7 @@ mod list;
 mod memory;
 mod messages;
 mod pool;
+mod pool_create;
 mod sched;
 mod shutdown;
 mod tools;
@@ -82,6 +83,8 @@ enum Command {
     NetworkList(devices::Args),
     /// Lists pools of CPUs
     CpupoolList(pool::ListArgs),
+    /// Makes a pool of free CPUs
+    CpupoolCreate(pool_create::Args),
     /// Adds CPUs to a pool
     CpupoolCpuAdd(pool::CpusArgs),
     /// Takes CPUs out of a pool
@@ -140,6 +143,7 @@ fn run(command: &Command) -> Done {
         Command::BlockList(args) => devices::block_list(tools, args),
         Command::NetworkList(args) => devices::network_list(tools, args),
         Command::CpupoolList(args) => pool::list(tools, args),
+        Command::CpupoolCreate(args) => pool_create::create(tools, args),
         Command::CpupoolCpuAdd(args) => pool::add(tools, args),
         Command::CpupoolCpuRemove(args) => pool::remove(tools, args),
         Command::CpupoolRename(args) => pool::rename(tools, args),

@@ -1,7 +1,7 @@
 //! `xl cpupool-*`: pools of CPUs.
 
 use serde_json::{Value, json};
-use toolstack::names;
+use toolstack::{names, pools};
 use xenctl::Cpus;
 use xenctl::pool::Pool;
 
@@ -141,25 +141,10 @@ pub fn destroy(tools: &mut Tools, args: &OneArgs) -> Done {
         return words(format!("unknown cpupool '{}'", args.pool));
     };
     if pool.domains != 0 {
-        return Err(failed(&format!("{} domains are in pool {}", pool.domains, args.pool)));
+        return Err(failed(&format!("domains in pool {}: {}", args.pool, pool.domains)));
     }
-    let mut taken = Vec::new();
-    let emptied = pool.cpus.iter().try_for_each(|cpu| {
-        xen.remove_cpu_from_pool(id, cpu as u32)?;
-        taken.push(cpu as u32);
-        Ok(())
-    });
-    if let Err(e) = emptied.and_then(|()| xen.destroy_pool(id)) {
-        // As it was.
-        for cpu in taken {
-            if let Err(e) = xen.add_cpu_to_pool(id, cpu) {
-                complain(&e);
-            }
-        }
-        return Err(failed(&e));
-    }
-    tools.store()?.remove(&format!("/local/pool/{id}"))?;
-    Ok(())
+    let (xen, store) = tools.both()?;
+    pools::destroy(xen, store, id).map_err(|e| failed(&e))
 }
 
 #[derive(clap::Args)]
