@@ -14,5 +14,7 @@ pub mod memory;
 pub mod names;
 pub mod pools;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;

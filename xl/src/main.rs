@@ -124,8 +124,7 @@ enum Command {
     },
 }
 
-fn run(command: &Command) -> Done {
-    let tools = &mut Tools::new();
+fn run(tools: &mut Tools, command: &Command) -> Done {
     match command {
         Command::List(args) => list::list(tools, args),
         Command::VmList(args) => list::vm_list(tools, args),
@@ -197,7 +196,7 @@ fn main() -> ExitCode {
     xenctl::process::end_unread();
     let code = match Cli::try_parse() {
         Err(e) => usage(&e, &std::env::args().nth(1).unwrap_or_default()),
-        Ok(cli) => match run(&cli.command) {
+        Ok(cli) => match run(&mut Tools::new(), &cli.command) {
             Ok(()) => 0,
             Err(Failure::Said(code)) => code,
             Err(Failure::Words(text)) => {
@@ -216,6 +215,93 @@ fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use toolstack::testing::Machine;
+
+    /// Every command, on a machine of the host: that it does what it is told is seen beside Debian's.
+    #[test]
+    fn commands_end_as_they_should() {
+        let mut m = Machine::new();
+        m.device("vbd", "51712", "4");
+        m.device("vif", "0", "4");
+        let tools = &mut Tools::of(m.xen, m.store);
+        let lines = [
+            ("list", true),
+            ("list guest 0", true),
+            ("list -v -c -n", true),
+            ("list --json", true),
+            ("list -l", true),
+            ("list 77", false),
+            ("vm-list --json", true),
+            ("claims --json", true),
+            ("domid guest", true),
+            ("domid other", false),
+            ("domname 7", true),
+            ("domname 9", false),
+            ("info -n", true),
+            ("info --json", true),
+            ("uptime -s guest", true),
+            ("uptime --json", true),
+            ("vcpu-list", true),
+            ("vcpu-list --json", true),
+            ("vcpu-list guest nosuch", false),
+            ("vcpu-pin guest 0 1 0", true),
+            ("vcpu-pin guest all all all", true),
+            ("vcpu-pin guest 0 9", false),
+            ("vcpu-pin guest 7 0", false),
+            ("vcpu-set guest 1", true),
+            ("vcpu-set -i guest 2", false),
+            ("mem-set guest 6m", true),
+            ("mem-set guest 9m", false),
+            ("mem-max guest 7m", true),
+            ("mem-max guest 5m", false),
+            ("sched-credit2 -d guest -w 512 -c 10", true),
+            ("sched-credit2 -d guest -w 0", false),
+            ("sched-credit2 -d guest -c -1", false),
+            ("sched-credit2 -s -r 2000", true),
+            ("sched-credit2 --json", true),
+            ("block-list guest", true),
+            ("block-list --json guest", true),
+            ("block-list nosuch", false),
+            ("network-list guest", true),
+            ("network-list --json guest", true),
+            ("cpupool-list -c", true),
+            ("cpupool-list --json", true),
+            ("cpupool-cpu-remove Pool-0 1", true),
+            ("cpupool-create name=\"p\" cpus=[\"0\"]", false),
+            ("cpupool-create -n name=\"p\"", true),
+            ("cpupool-create name=\"p\" cpus=[\"1\"]", true),
+            ("cpupool-create name=\"p\"", false),
+            ("cpupool-rename p q", true),
+            ("cpupool-migrate guest q", true),
+            ("cpupool-destroy q", false),
+            ("cpupool-migrate guest Pool-0", true),
+            ("cpupool-destroy q", true),
+            ("cpupool-cpu-add Pool-0 1", true),
+            ("unpause guest", true),
+            ("pause guest", true),
+            ("rename guest Domain-0", false),
+            ("rename guest gast", true),
+            ("sysrq gast h", true),
+            ("sysrq gast hh", false),
+            ("trigger gast nmi", true),
+            ("trigger gast nonsense", false),
+            ("debug-keys m", true),
+            ("dmesg -c", true),
+            ("why", true),
+            ("shutdown gast", true),
+            ("reboot -a", true),
+            ("shutdown", false),
+            ("shutdown 77", false),
+            ("destroy 0", false),
+            ("destroy nosuch", false),
+        ];
+        for (line, well) in lines {
+            let words = ["xl"].into_iter().chain(line.split(' '));
+            let cli = Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
+            let ended = run(tools, &cli.command);
+            assert_eq!(ended.is_ok(), well, "xl {line}: {ended:?}");
+        }
+    }
 
     #[test]
     fn commands_are_consistent() {

@@ -47,6 +47,12 @@ impl Tools {
         Self { xen: OnceCell::new(), store: OnceCell::new() }
     }
 
+    /// Those of a machine on the host.
+    #[cfg(test)]
+    pub fn of(xen: Xen, store: Client) -> Self {
+        Self { xen: OnceCell::from(xen), store: OnceCell::from(store) }
+    }
+
     pub fn xen(&self) -> Done<&Xen> {
         if let Some(xen) = self.xen.get() {
             return Ok(xen);
