@@ -94,28 +94,25 @@ pub fn create(tools: &mut Tools, args: &Args) -> Done {
         (Some(cpus), None) => listed(xen, cpus, "")?,
         // What is free of them.
         (None, Some(nodes)) => listed(xen, nodes, "nodes:")?.iter().filter(|c| free.contains(*c)).collect(),
-        (None, None) => free.iter().take(1).collect(),
+        // CPUs can be added later.
+        (None, None) => Cpus::default(),
     };
-    if cpus.is_empty() {
-        return words("no free cpu found");
-    }
     if let Some(cpu) = cpus.iter().find(|c| !free.contains(*c)) {
         return words(format!("cpu {cpu} illegal or not free"));
+    }
+    let made = match args.dryrun {
+        true => Ok(0),
+        false => pools::create(xen, store, &name, scheduler_id, &cpus),
+    };
+    if let Err(e) = &made {
+        complain(e);
+        eprintln!("error on creating cpupool");
     }
     println!("Using config file \"{file}\"");
     println!("cpupool name:   {name}");
     println!("scheduler:      {}", scheduler(scheduler_id));
     println!("number of cpus: {}", cpus.count());
-    if args.dryrun {
-        return Ok(());
-    }
-    match pools::create(xen, store, &name, scheduler_id, &cpus) {
-        Ok(_) => Ok(()),
-        Err(e) => {
-            complain(&e);
-            Err(Failure::Words("error on creating cpupool".into()))
-        }
-    }
+    made.map(drop).map_err(|_| Failure::Said(1))
 }
 
 fn setting<'s>(settings: &'s Settings, key: &str) -> Done<Option<&'s Value>> {
