@@ -2,8 +2,9 @@
 //! images, the hand-shakes of devices.
 //!
 //! [`config`] reads xl.cfg files and says what is wrong with them. [`store`] is a client of the store, [`names`] finds
-//! domains and pools by what people call them, [`memory`] changes what a guest has while it runs, [`devices`] are what it has besides, [`destroy`] ends it.
-//! [`pools`] are made and ended. Nothing in this crate prints or exits; messages are values.
+//! domains and pools by what people call them. [`memory`] changes what a guest has while it runs, [`devices`] are what
+//! it has besides, [`destroy`] ends it; [`pools`] of CPUs are made and ended. Nothing in this crate prints or exits;
+//! messages are values.
 
 #![forbid(unsafe_code)]
 
