@@ -32,7 +32,7 @@ pub use call::{Buffer, Xen};
 pub use cpus::Cpus;
 pub use error::{Error, Result};
 pub use gate::{Gate, Memory};
-pub use linux::{EventChannels, Foreign, GrantMapping, Grants, Port, Privcmd};
+pub use linux::{EventChannels, Foreign, GrantMapping, Grants, Port, Privcmd, StorePage};
 pub use linux::{clock, process};
 
 /// Number of a domain.

@@ -64,7 +64,7 @@ fn quota(store: &mut Store, mut strings: Strings<'_>) -> Result<Vec<u8>> {
                 ("nodes", store.owned.of(domid) as usize),
                 ("watches", connection.watches.len()),
                 ("transactions", connection.transactions.len()),
-                ("outstanding", connection.out.events()),
+                ("events", connection.out.events()),
             ];
             let line = |(name, used): (&str, usize)| format!("{name:<17}: {used:8}\n");
             Ok(answer(format!("Domain {domid}:\n{}", used.map(line).concat())))

@@ -15,6 +15,7 @@ mod path;
 mod perms;
 mod quota;
 mod requests;
+pub mod ring;
 mod store;
 mod transaction;
 mod tree;

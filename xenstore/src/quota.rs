@@ -1,4 +1,4 @@
-//! What one domain may use of the store. Dom0 is under none of these.
+//! What one domain may use of the store. Dom0 is under none of these but the length of paths.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ pub struct Quotas {
     /// Bytes of a path, `/local/domain/N/` not counted.
     pub path_max: u32,
     /// Undelivered watch events, after which those of one watch become one.
-    pub outstanding: u32,
+    pub events: u32,
 }
 
 impl Default for Quotas {
@@ -35,7 +35,7 @@ impl Default for Quotas {
             node_size: 2048,
             node_permissions: 5,
             path_max: 2048,
-            outstanding: 1024,
+            events: 1024,
         }
     }
 }
@@ -46,9 +46,9 @@ impl Quotas {
         ("nodes", "Nodes per domain"),
         ("watches", "Watches per domain"),
         ("transactions", "Transactions per domain"),
-        ("outstanding", "Undelivered watch events per domain"),
+        ("events", "Undelivered watch events per domain"),
         ("transaction-nodes", "Max. number of accessed nodes per transaction"),
-        ("node-permissions", "Max. number of permissions per node"),
+        ("permissions", "Max. number of permissions per node"),
         ("node-size", "Max. size of a node's value"),
         ("path-max", "Max. length of a node path"),
     ];
@@ -59,9 +59,9 @@ impl Quotas {
             "nodes" => &mut self.nodes,
             "watches" => &mut self.watches,
             "transactions" => &mut self.transactions,
-            "outstanding" => &mut self.outstanding,
+            "events" => &mut self.events,
             "transaction-nodes" => &mut self.transaction_nodes,
-            "node-permissions" => &mut self.node_permissions,
+            "permissions" => &mut self.node_permissions,
             "node-size" => &mut self.node_size,
             "path-max" => &mut self.path_max,
             _ => return None,

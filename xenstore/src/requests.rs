@@ -46,17 +46,17 @@ impl Store {
             return Err(Error::ENOENT);
         }
         match type_ {
-            xs::XS_READ => self.op(conn, tx, |path| Ok(Op::Read(path)), &mut strings),
-            xs::XS_DIRECTORY => self.op(conn, tx, |path| Ok(Op::Directory(path)), &mut strings),
+            xs::XS_READ => self.op(conn, tx, Op::Read, &mut strings),
+            xs::XS_DIRECTORY => self.op(conn, tx, Op::Directory, &mut strings),
             xs::XS_DIRECTORY_PART => self.directory_part(conn, tx, strings),
-            xs::XS_MKDIR => self.op(conn, tx, |path| Ok(Op::Mkdir(path)), &mut strings),
-            xs::XS_RM => self.op(conn, tx, |path| Ok(Op::Rm(path)), &mut strings),
+            xs::XS_MKDIR => self.op(conn, tx, Op::Mkdir, &mut strings),
+            xs::XS_RM => self.op(conn, tx, Op::Rm, &mut strings),
             xs::XS_WRITE => {
                 let path = self.path(conn, strings.string()?)?.path;
                 self.perform(conn, tx, &Op::Write(path, strings.rest().into()))?;
                 Ok(OK.to_vec())
             }
-            xs::XS_GET_PERMS => self.get_perms(conn, tx, strings),
+            xs::XS_GET_PERMS => self.op(conn, tx, Op::GetPerms, &mut strings),
             xs::XS_SET_PERMS => self.set_perms(conn, tx, strings),
             xs::XS_UNWATCH => self.unwatch(conn, strings),
             xs::XS_RESET_WATCHES => {
@@ -89,17 +89,12 @@ impl Store {
         if domid == abi::xen::DOMID_SELF { self.caller(conn).domid } else { domid }
     }
 
-    /// The longest own part of a path that the caller may name.
-    fn path_max(&self, conn: ConnId) -> usize {
-        if self.caller(conn).privileged { usize::MAX } else { self.quotas.path_max as usize }
-    }
-
     fn path(&self, conn: ConnId, name: &str) -> Result<Named> {
-        Path::parse(name, self.caller(conn).domid, self.path_max(conn))
+        Path::parse(name, self.caller(conn).domid, self.quotas.path_max as usize)
     }
 
     fn path_any(&self, conn: ConnId, name: &str) -> Result<Named> {
-        Path::parse_any(name, self.caller(conn).domid, self.path_max(conn))
+        Path::parse_any(name, self.caller(conn).domid, self.quotas.path_max as usize)
     }
 
     /// A request whose payload is a path alone.
@@ -107,14 +102,14 @@ impl Store {
         &mut self,
         conn: ConnId,
         tx: u32,
-        op: impl FnOnce(Path) -> Result<Op>,
+        op: impl FnOnce(Path) -> Op,
         strings: &mut Strings<'_>,
     ) -> Result<Vec<u8>> {
         let path = self.path(conn, strings.string()?)?.path;
         if !strings.is_empty() {
             return Err(Error::EINVAL);
         }
-        Ok(match self.perform(conn, tx, &op(path)?)? {
+        Ok(match self.perform(conn, tx, &op(path))? {
             Outcome::Value(value) => value.to_vec(),
             Outcome::Perms(perms) => perms.encode(),
             Outcome::Children(node) => names(&node),
@@ -146,28 +141,12 @@ impl Store {
         Ok(part)
     }
 
-    fn get_perms(&mut self, conn: ConnId, tx: u32, mut strings: Strings<'_>) -> Result<Vec<u8>> {
-        let path = self.path_any(conn, strings.string()?)?.path;
-        if !strings.is_empty() {
-            return Err(Error::EINVAL);
-        }
-        if path.is_special() {
-            let perms = self.special.get(&path).ok_or(Error::ENOENT)?;
-            let readable = perms.access(&self.caller(conn)).read;
-            return if readable { Ok(perms.encode()) } else { Err(Error::EACCES) };
-        }
-        match self.perform(conn, tx, &Op::GetPerms(path))? {
-            Outcome::Perms(perms) => Ok(perms.encode()),
-            _ => Err(Error::EIO),
-        }
-    }
-
     fn set_perms(&mut self, conn: ConnId, tx: u32, mut strings: Strings<'_>) -> Result<Vec<u8>> {
         let path = self.path_any(conn, strings.string()?)?.path;
         let perms = Perms::decode(strings.rest())?.into();
         if path.is_special() {
             let caller = self.caller(conn);
-            let now = self.special.get_mut(&path).ok_or(Error::ENOENT)?;
+            let now = self.special.get_mut(&path).ok_or(Error::EINVAL)?;
             if !now.owned_by(&caller) {
                 return Err(Error::EACCES);
             }
@@ -198,8 +177,10 @@ impl Store {
     }
 
     fn unwatch(&mut self, conn: ConnId, mut strings: Strings<'_>) -> Result<Vec<u8>> {
-        let path = self.path_any(conn, strings.string()?)?.path;
+        let path = self.path_any(conn, strings.string()?);
         let token = strings.bytes()?.into();
+        // No watch has a path that is none.
+        let path = path.map_err(|_| Error::ENOENT)?.path;
         self.watches.remove(conn, &token, &path)?;
         let connection = self.connections.get_mut(&conn).expect("it made a request");
         connection.watches.remove(&(path, token));

@@ -72,6 +72,8 @@ pub struct Store {
     effects: Vec<Effect>,
     /// Connections that have output which [`Store::take_ready`] has not told of.
     ready: Vec<ConnId>,
+    /// Lines about messages, while they are wanted.
+    trace: Option<Vec<String>>,
 }
 
 impl Store {
@@ -95,6 +97,7 @@ impl Store {
             privileged,
             effects: Vec::new(),
             ready: Vec::new(),
+            trace: None,
         }
     }
 
@@ -137,6 +140,23 @@ impl Store {
         std::mem::take(&mut self.ready)
     }
 
+    /// Whether lines about messages are wanted.
+    pub fn trace(&mut self, on: bool) {
+        self.trace = on.then(Vec::new);
+    }
+
+    /// A line for each message since the last call: direction, connection, type, transaction, payload.
+    pub fn take_trace(&mut self) -> Vec<String> {
+        self.trace.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(crate) fn traced(&mut self, direction: &str, conn: ConnId, message: &[u8]) {
+        if let (Some(lines), Ok(Some(message))) = (&mut self.trace, Message::first(message)) {
+            let (type_, tx) = (message.head.type_, message.head.tx_id);
+            lines.push(format!("{direction} {conn} {type_} {tx} ({})", message.payload.escape_ascii()));
+        }
+    }
+
     /// Bytes from a client. Whole messages are answered while [`Connection::may_ask`]; whoever feeds
     /// more than that only fills the connection's memory.
     pub fn input(&mut self, conn: ConnId, bytes: &[u8]) {
@@ -172,6 +192,7 @@ impl Store {
         while self.connections.get(&conn).is_some_and(Connection::may_ask) {
             match Message::first(&bytes[used..]) {
                 Ok(Some(message)) => {
+                    self.traced("IN", conn, &bytes[used..]);
                     used += message.len();
                     self.request(conn, message);
                 }
@@ -186,8 +207,8 @@ impl Store {
     }
 
     /// The connection is over, by its own fault: what it had is dropped, but what it has asked for
-    /// properly is still answered.
-    fn end(&mut self, conn: ConnId) {
+    /// properly is still answered. [`Store::restart`] makes it usable again.
+    pub fn end(&mut self, conn: ConnId) {
         self.reset(conn);
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.ended = true;
@@ -225,12 +246,15 @@ impl Store {
 
     /// Puts an answer into a connection's output.
     pub(crate) fn answer(&mut self, conn: ConnId, head: &xs::XsdSockmsg, answer: Result<Vec<u8>>) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
-        connection.out.reply(match answer {
+        let reply = match answer {
             Ok(payload) => wire::reply(head, &payload),
             Err(error) => wire::refusal(head, error),
-        });
-        self.ready.push(conn);
+        };
+        self.traced("OUT", conn, &reply);
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.out.reply(reply);
+            self.ready.push(conn);
+        }
     }
 
     /// Does `op`, in a transaction unless `tx` is 0.
@@ -314,11 +338,12 @@ impl Store {
     /// of as many as there are nodes below it: its own memory is what it may fill.
     pub(crate) fn event(&mut self, conn: ConnId, token: &Token, watch: &Watch, path: &Path) {
         let full = !self.caller(conn).privileged
-            && self.connections[&conn].out.events() >= self.quotas.outstanding as usize;
+            && self.connections[&conn].out.events() >= self.quotas.events as usize;
         let too_long = path.as_str().len() - watch.implied + token.len() + 2 > xs::XENSTORE_PAYLOAD_MAX;
         let path = if full || too_long { &watch.path } else { path };
         let name = &path.as_str().as_bytes()[watch.implied..];
         let event = wire::encode(xs::XS_WATCH_EVENT, 0, 0, &[name, b"\0", token, b"\0"]);
+        self.traced("EVENT", conn, &event);
         let connection = self.connections.get_mut(&conn).expect("watches go with their connection");
         if connection.out.event(event) {
             self.ready.push(conn);

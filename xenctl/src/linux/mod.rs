@@ -9,11 +9,13 @@ mod gntdev;
 mod mapping;
 mod privcmd;
 pub mod process;
+mod store_page;
 
 pub use evtchn::{EventChannels, Port};
 pub use foreign::Foreign;
 pub use gntdev::{GrantMapping, Grants};
 pub use privcmd::Privcmd;
+pub use store_page::StorePage;
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, BorrowedFd};

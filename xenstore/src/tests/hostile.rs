@@ -100,7 +100,7 @@ proptest! {
     /// sends sense is answered.
     #[test]
     fn no_bytes_harm_the_store(input in prop::collection::vec((0usize..3, message(), any::<bool>()), 0..120)) {
-        let mut world = World::with(Quotas { nodes: 8, watches: 4, outstanding: 4, ..Quotas::default() });
+        let mut world = World::with(Quotas { nodes: 8, watches: 4, events: 4, ..Quotas::default() });
         let conns = [world.guest(1), world.guest(2), world.store.connect(Peer::Socket)];
         for (who, bytes, reads) in input {
             world.store.input(conns[who], &bytes);

@@ -10,8 +10,8 @@ fn small() -> World {
         transaction_nodes: 3,
         node_size: 10,
         node_permissions: 2,
-        path_max: 12,
-        outstanding: 3,
+        path_max: 20,
+        events: 3,
     })
 }
 
@@ -25,8 +25,8 @@ fn each_limit_has_its_answer() {
     assert_eq!(world.write(one, 0, "a", "0123456789a"), refused("ENOSPC"));
     world.write(one, 0, "a", "0123456789").unwrap();
     assert_eq!(world.ask(one, xs::XS_SET_PERMS, 0, &["a", "n1", "r2", "r3"]), refused("ENOSPC"));
-    assert_eq!(world.read(one, 0, "abcdefghijklm"), refused("EINVAL"));
-    assert_eq!(world.read(one, 0, "abcdefghijkl"), refused("ENOENT"));
+    assert_eq!(world.read(one, 0, &"a".repeat(21)), refused("EINVAL"));
+    assert_eq!(world.read(one, 0, &"a".repeat(20)), refused("ENOENT"));
     for token in ["1", "2"] {
         world.ok(one, xs::XS_WATCH, 0, &["a", token]);
     }

@@ -65,6 +65,7 @@ fn a_watch_is_known_by_path_and_token() {
     assert_eq!(world.ask(one, xs::XS_WATCH, 0, &["/local/domain/1/a", "t"]), refused("EEXIST"));
     world.ok(one, xs::XS_WATCH, 0, &["a", "t2"]);
     assert_eq!(world.ask(one, xs::XS_UNWATCH, 0, &["a", "t3"]), refused("ENOENT"));
+    assert_eq!(world.ask(one, xs::XS_UNWATCH, 0, &["a/", "t"]), refused("ENOENT"));
     world.ok(one, xs::XS_UNWATCH, 0, &["a", "t"]);
     world.write(dom0, 0, "/local/domain/1/a", "").unwrap();
     assert_eq!(world.events(one), ["a t2"]);

@@ -24,6 +24,7 @@ mod same;
 mod save;
 mod soak;
 mod stock;
+mod store;
 mod tools;
 mod tsc;
 mod work;
@@ -148,6 +149,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.extend(tools::stages(hypervisor));
             stages.push(debugger::stage(hypervisor));
             stages.extend(stock::stages(hypervisor));
+            stages.push(store::stage(hypervisor));
             stages.push(tsc::stage(hypervisor));
             stages.push(save::stage(hypervisor, 3));
             stages.extend(work::stages(hypervisor));

@@ -83,7 +83,7 @@ fn programs(dom0: &mut Session) -> Result<()> {
 }
 
 /// Every command of xenstore-utils.
-fn xenstore(dom0: &mut Session) -> Result<()> {
+pub(super) fn xenstore(dom0: &mut Session) -> Result<()> {
     dom0.must("xenstore-write /test/a one /test/b two && [ $(xenstore-read /test/a) = one ]", STEP)?;
     dom0.must("[ \"$(xenstore-list /test | xargs)\" = 'a b' ] && xenstore-exists /test/b", STEP)?;
     dom0.must("xenstore-chmod /test/a r0 && xenstore-ls -p /test | grep 'a = \"one\".*r0'", STEP)?;
@@ -129,7 +129,7 @@ fn libvirt(dom0: &mut Session) -> Result<()> {
     demo::wait_gone(dom0)
 }
 
-fn guest_works(dom0: &mut Session) -> Result<()> {
+pub(super) fn guest_works(dom0: &mut Session) -> Result<()> {
     demo::create(dom0, "/etc/xen/guest.cfg")?;
     enter(dom0, "guest")?;
     dom0.must("disk-check 4", STEP)?;
@@ -139,7 +139,7 @@ fn guest_works(dom0: &mut Session) -> Result<()> {
 }
 
 /// Logs in after a boot.
-fn again(dom0: &mut Session) -> Result<()> {
+pub(super) fn again(dom0: &mut Session) -> Result<()> {
     dom0.login("dom0", PASSWORD, BOOT)?;
     dom0.must("dmesg -n 1", STEP).map(drop)
 }
