@@ -1,7 +1,8 @@
 //! What `xl` and every other manager of guests share: the guests' configuration files, kernel
 //! images, the hand-shakes of devices.
 //!
-//! [`config`] reads xl.cfg files and says what is wrong with them. [`store`] is a client of the store, [`names`] finds
+//! [`config`] reads xl.cfg files and says what is wrong with them, [`image`] unpacks kernels and keeps them.
+//! [`store`] is a client of the store, [`names`] finds
 //! domains and pools by what people call them. [`memory`] changes what a guest has while it runs, [`devices`] are what
 //! it has besides, [`destroy`] ends it; [`pools`] of CPUs are made and ended. Nothing in this crate prints or exits;
 //! messages are values.
@@ -11,6 +12,7 @@
 pub mod config;
 pub mod destroy;
 pub mod devices;
+pub mod image;
 pub mod memory;
 pub mod names;
 pub mod pools;
