@@ -10,15 +10,18 @@
 //! is the same step with another program ([`Life::again`]). Only when both are killed within the same few milliseconds is
 //! anything lost.
 //!
-//! What a killed process was just doing to a stream is settled by asking the kernel: [`Outlet`] says what had been sent, and
-//! a message is received whole into a slot of the region that showed before whether it had come.
+//! What a killed process was just doing to a stream is settled by asking the kernel: [`Outlet`] says what had been sent,
+//! [`Inlet`] what had been taken; or a message is received whole into a slot of the region that showed before whether it had
+//! come.
 
+mod inlet;
 mod life;
 mod outlet;
 mod region;
 mod signals;
 mod sys;
 
+pub use inlet::{Came, Inlet};
 pub use life::Life;
 pub use outlet::{Outlet, Passed};
 pub use region::Region;

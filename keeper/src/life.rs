@@ -1,7 +1,7 @@
 //! One life of a worker: from a program's start until it is killed, is replaced or leaves.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -57,6 +57,8 @@ impl Life {
             Err(_) => Region::create(name, 0)?,
         };
         sys::close_on_exec(true)?;
+        // Executed by another path, the process would be called by that.
+        rustix::thread::set_name(&CString::new(name)?)?;
         let signals = Signals::block()?;
         record(&region, Head::Signalfd, &signals);
         let own = pidfd_open(getpid(), PidfdFlags::empty())?;

@@ -95,6 +95,10 @@ fn nobody_notices_that_either_is_killed() {
         let _ = first.try_wait();
     }
     let (_, pids) = ready(&folder, life);
+    for pid in pids {
+        let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap();
+        assert_eq!(name, "tally\n", "whoever looks for the daemon finds it");
+    }
     over.store(true, Ordering::Relaxed);
     for client in clients {
         client.join().unwrap();

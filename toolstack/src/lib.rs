@@ -1,11 +1,10 @@
 //! What `xl` and every other manager of guests share: the guests' configuration files, kernel
 //! images, the hand-shakes of devices.
 //!
-//! [`config`] reads xl.cfg files and says what is wrong with them, [`image`] unpacks kernels and keeps them.
-//! [`store`] is a client of the store, [`names`] finds
-//! domains and pools by what people call them. [`memory`] changes what a guest has while it runs, [`devices`] are what
-//! it has besides, [`destroy`] ends it; [`pools`] of CPUs are made and ended. Nothing in this crate prints or exits;
-//! messages are values.
+//! [`config`] reads xl.cfg files and says what is wrong with them, [`image`] unpacks kernels and keeps them. [`store`] is
+//! a client of the store, [`watch`] is told what changes in it, [`names`] finds domains and pools by what people call
+//! them. [`memory`] changes what a guest has while it runs, [`devices`] are what it has besides, [`destroy`] ends it;
+//! [`pools`] of CPUs are made and ended. Nothing in this crate prints or exits; messages are values.
 
 #![forbid(unsafe_code)]
 
@@ -21,3 +20,4 @@ pub mod store;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+pub mod watch;

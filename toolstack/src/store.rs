@@ -13,7 +13,7 @@ use xenctl::{Error, Result};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Where the store listens in its own domain, and how the kernel passes requests on elsewhere.
-const SOCKETS: [&str; 2] = ["/run/xenstored/socket", "/var/run/xenstored/socket"];
+pub(crate) const SOCKETS: [&str; 2] = ["/run/xenstored/socket", "/var/run/xenstored/socket"];
 const DEVICE: &str = "/dev/xen/xenbus";
 /// How often a transaction is tried before whoever disturbs it is to blame.
 const TRIES: u32 = 1000;
@@ -165,7 +165,7 @@ impl Client {
 }
 
 /// The text of an error answer.
-fn errno(answer: &[u8]) -> Errno {
+pub(crate) fn errno(answer: &[u8]) -> Errno {
     let name = String::from_utf8_lossy(answer);
     let name = name.trim_end_matches('\0');
     Errno::ALL.iter().copied().find(|e| e.name() == Some(name)).unwrap_or(Errno::EIO)

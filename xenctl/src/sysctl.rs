@@ -87,6 +87,23 @@ impl Xen {
         Ok(found.filter(|d| d.domain == id.0))
     }
 
+    /// The hypervisor's messages from the byte `index` of all that it ever wrote, as many as are still there and have room, and
+    /// the index behind them.
+    pub fn console_from(&self, index: u32) -> Result<(Vec<u8>, u32)> {
+        let buffer = self.buffer(CONSOLE as usize)?;
+        let mut ask = SysctlReadconsole {
+            incremental: 1,
+            index,
+            buffer: GuestHandle::new(buffer.address()),
+            count: CONSOLE,
+            ..Default::default()
+        };
+        self.sysctl(|| "reading the hypervisor's messages".into(), XEN_SYSCTL_READCONSOLE, &mut ask)?;
+        let mut bytes = vec![0; ask.count.min(CONSOLE) as usize];
+        buffer.read(0, &mut bytes);
+        Ok((bytes, ask.index))
+    }
+
     /// The hypervisor's messages that are still there; `clear` forgets them.
     pub fn console(&self, clear: bool) -> Result<Vec<u8>> {
         let mut room = CONSOLE;

@@ -6,6 +6,7 @@
 mod anything;
 mod board;
 mod boots;
+mod consoles;
 mod crash;
 mod debugger;
 mod dmesg;
@@ -17,6 +18,7 @@ mod lints;
 mod living;
 mod mca;
 mod miri;
+mod our_tools;
 mod ours;
 mod pairs;
 mod root;
@@ -157,12 +159,14 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.push(faults::stage(hypervisor));
             stages.push(same::stage());
             stages.push(ours::stage(hypervisor));
+            stages.push(consoles::stage(hypervisor, 30));
             stages
         }
         Extent::Soak => {
             let mut stages = soak::stages(hypervisor);
             stages.push(save::stage(hypervisor, 50));
             stages.push(anything::stage(hypervisor));
+            stages.push(consoles::stage(hypervisor, 200));
             stages.push(miri::stage(None));
             stages
         }

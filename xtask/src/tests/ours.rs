@@ -4,23 +4,17 @@
 //! answered stays in `target/logs/ours-*.answers`.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Result, bail};
 
 use super::same::{Answer, compare, known, parse};
-use super::{Outcome, Stage, tools};
-use crate::build;
+use super::{Outcome, Stage, our_tools};
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
 use crate::guest_console::{enter, leave};
-use crate::image::debian::{DOM0_LABEL, PASSWORD};
-use crate::proc;
 use crate::run::Hypervisor;
-use crate::setup::{self, Env};
+use crate::setup::Env;
 
-const TARGET: &str = "x86_64-unknown-linux-musl";
 /// Alike on Xen and on Xenolith, and whoever asks.
 const GUEST: &str = "/etc/xen/guest.cfg maxvcpus=2 'uuid=\"5eed0000-0000-4000-8000-000000000001\"'";
 
@@ -43,30 +37,14 @@ pub fn stage(hypervisor: Hypervisor) -> Stage {
     })
 }
 
-/// Builds our tools: static programs, which run in any dom0. Answers the folder they are in.
-pub fn programs(env: &Env) -> Result<PathBuf> {
-    setup::rust_target(env, TARGET)?;
-    println!("build: our tools");
-    proc::run(env.cargo().args(["build", "--quiet", "--release", "-p", "xl", "--target", TARGET]))?;
-    Ok(build::cargo_target(env)?.join(TARGET).join("release"))
-}
-
 /// What Debian's answers, and what ours does.
 fn answers(env: &Env, hypervisor: Hypervisor) -> Result<[Vec<Answer>; 2]> {
-    let programs = programs(env)?;
-    let archive = env.target.join("images").join("our-xl.tar");
-    let mut tar = Command::new("tar");
-    // As a disk it has whole sectors.
-    tar.args(["--record-size=1M", "-cf"]).arg(&archive);
-    tar.arg("-C").arg(env.root.join("tests/tools")).args(["xl-commands", "ask"]);
-    proc::run(tar.arg("-C").arg(programs).arg("xl"))?;
-    let (qemu, mut machine) = demo::dom0_machine(env, &tools::machine(hypervisor))?;
-    machine.disks.push(archive);
-    let mut dom0 = Session::start(machine.command(&qemu)?, &env.log("ours")?)?;
-    dom0.login("dom0", PASSWORD, BOOT)?;
-    dom0.must("dmesg -n 1", STEP)?;
-    let unpack = "mkdir -p /run/ours; cd /run; tar -xf $d; mv xl ours/; cd";
-    dom0.must(&format!("d=$(ls /dev/sd? | grep -v $(blkid -L {DOM0_LABEL})); {unpack}"), STEP)?;
+    let programs = our_tools::programs(env, &["xl"])?;
+    let scripts = env.root.join("tests/tools");
+    let files = [(&*scripts, "xl-commands"), (&scripts, "ask"), (&programs, "xl")];
+    let mut dom0 = our_tools::dom0_with(env, hypervisor, "ours", &files)?;
+    // Only our `xl` is found by this path.
+    dom0.must("cd /run/ours; mv xl-commands ask ..; cd", STEP)?;
     demo::warm_up(&mut dom0)?;
     let before = demo::memory(&mut dom0)?;
     let traces = dom0.must(TRACES, STEP)?;
