@@ -158,6 +158,8 @@ mod tests {
         assert_eq!(watcher.event().unwrap(), Some(told));
         store.write_all(&message(XS_ERROR, b"EEXIST\0")).unwrap();
         assert_eq!(watcher.watch("/a", "one").unwrap_err().errno, Errno::EEXIST);
+        // With nothing unread it ends, and is not reset.
+        store.read_exact(&mut asked).unwrap();
         drop(store);
         assert_eq!(watcher.event().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
