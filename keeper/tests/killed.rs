@@ -4,22 +4,16 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 const TALLY: &str = env!("CARGO_BIN_EXE_tally");
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("keeper-{name}-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
 
 /// The life's number and its two processes, once it is at least `life`.
 fn ready(folder: &Path, life: u64) -> (u64, [Pid; 2]) {
@@ -54,8 +48,8 @@ fn talk(socket: &mut UnixStream, from: u64, to: u64) {
 
 #[test]
 fn nobody_notices_that_either_is_killed() {
-    let folder = folder("killed");
-    let mut first = Command::new(TALLY).arg(&folder).stdin(Stdio::null()).spawn().unwrap();
+    let mut daemon = Daemon::start("killed", &[]);
+    let folder = daemon.folder.clone();
     let (mut life, _) = ready(&folder, 1);
     let over = Arc::new(AtomicBool::new(false));
     let talked = Arc::new(AtomicU64::new(0));
@@ -92,7 +86,7 @@ fn nobody_notices_that_either_is_killed() {
         }
         kill_process(pids[usize::from((seed >> 24).is_multiple_of(3))], Signal::KILL).unwrap();
         // Where the first process is this test's own child.
-        let _ = first.try_wait();
+        let _ = daemon.first.try_wait();
     }
     let (_, pids) = ready(&folder, life);
     for pid in pids {
@@ -103,14 +97,14 @@ fn nobody_notices_that_either_is_killed() {
     for client in clients {
         client.join().unwrap();
     }
-    end(&folder, pids, &mut first);
+    daemon.end(0);
 }
 
 #[test]
 fn nobody_notices_at_which_step_it_was() {
     // Prime, and more than the life after a death needs to go on.
-    let folder = folder("steps");
-    let mut first = Command::new(TALLY).arg(&folder).arg("101").stdin(Stdio::null()).spawn().unwrap();
+    let daemon = Daemon::start("steps", &["101"]);
+    let folder = daemon.folder.clone();
     ready(&folder, 1);
     let mut long = connect(&folder);
     for round in 0..300 {
@@ -119,38 +113,78 @@ fn nobody_notices_at_which_step_it_was() {
             talk(&mut connect(&folder), 1, 4);
         }
     }
-    let (life, pids) = ready(&folder, 20);
-    assert!(life >= 20);
-    end(&folder, pids, &mut first);
+    ready(&folder, 20);
+    daemon.end(0);
 }
 
 #[test]
 fn who_asks_either_to_leave_is_heard() {
     for asked in 0..2 {
-        let folder = folder(&format!("leaves-{asked}"));
-        let mut first = Command::new(TALLY).arg(&folder).stdin(Stdio::null()).spawn().unwrap();
-        let (_, mut pids) = ready(&folder, 1);
-        talk(&mut connect(&folder), 1, 5);
-        pids.rotate_left(asked);
-        end(&folder, pids, &mut first);
+        let daemon = Daemon::start(&format!("leaves-{asked}"), &[]);
+        ready(&daemon.folder, 1);
+        talk(&mut connect(&daemon.folder), 1, 5);
+        daemon.end(asked);
     }
 }
 
-/// Asks the first to leave: both go.
-fn end(folder: &Path, pids: [Pid; 2], first: &mut std::process::Child) {
-    kill_process(pids[0], Signal::TERM).unwrap();
-    let until = Instant::now() + PATIENCE;
-    for pid in pids {
-        while test_kill_process(pid).is_ok() {
-            let _ = first.try_wait();
-            let zombie = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))
-                .is_ok_and(|stat| stat.contains(") Z "));
-            if zombie {
+/// A daemon that does not outlive its test, however that ends.
+struct Daemon {
+    folder: PathBuf,
+    first: Child,
+}
+
+impl Daemon {
+    fn start(name: &str, steps: &[&str]) -> Self {
+        let folder = std::env::temp_dir().join(format!("keeper-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let mut command = Command::new(TALLY);
+        command.arg(&folder).args(steps);
+        // Whoever reads this test's output waits until all who could write to it have gone.
+        let first = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Self { folder, first }
+    }
+
+    /// Asks one of the two to leave, again where it was just being replaced: both go.
+    fn end(mut self, asked: usize) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let alive = self.alive();
+            if alive.is_empty() {
                 break;
             }
-            assert!(Instant::now() < until, "process {pid:?} stays");
-            thread::yield_now();
+            let (_, pids) = ready(&self.folder, 1);
+            let _ = kill_process(pids[asked], Signal::TERM);
+            assert!(Instant::now() < until, "{alive:?} stay");
+            thread::sleep(Duration::from_millis(5));
         }
     }
-    fs::remove_dir_all(folder).unwrap();
+
+    /// Its processes, whatever life they are of: those that have its folder in their command line.
+    fn alive(&mut self) -> Vec<Pid> {
+        let _ = self.first.try_wait();
+        let folder = self.folder.to_str().unwrap();
+        let named = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let entry = entry.unwrap();
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let ours = String::from_utf8_lossy(&line).split('\0').any(|word| word == folder);
+            entry.file_name().to_str()?.parse().ok().filter(|_| ours).and_then(Pid::from_raw)
+        });
+        named.collect()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let until = Instant::now() + Duration::from_secs(5);
+        loop {
+            let alive = self.alive();
+            if alive.is_empty() || Instant::now() > until {
+                break;
+            }
+            for pid in alive {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
 }
