@@ -103,6 +103,8 @@ pub trait Cpus {
     }
     /// Programs this CPU's one-shot timer (absolute ns; `u64::MAX` stops it).
     fn set_timer(&self, deadline_ns: u64);
+    /// RDTSC of the vCPU that runs on this CPU traps from now on: its domain's counter is emulated.
+    fn trap_rdtsc(&self);
     /// Makes `cpu` pass through its guest-exit path (or leave idle) soon.
     fn kick(&self, cpu: CpuId);
     /// Shoots down translations on `cpus` and returns when done (the calling CPU included if in the set; CPUs

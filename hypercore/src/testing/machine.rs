@@ -55,6 +55,8 @@ pub struct HostMachine {
     pub cpus: Vec<Mutex<HostCpu>>,
     /// Nanoseconds; tests move it.
     pub clock_ns: AtomicU64,
+    /// RDTSC was made to trap so often.
+    pub rdtsc_traps: AtomicU32,
     /// What the platform timer shows; `u64::MAX`: there is none.
     pub platform_ns: AtomicU64,
     pub kicks: Mutex<Vec<CpuId>>,
@@ -79,6 +81,7 @@ impl HostMachine {
             table,
             cpus: (0..nr_cpus).map(|_| Mutex::default()).collect(),
             clock_ns: AtomicU64::new(1_000_000_000),
+            rdtsc_traps: AtomicU32::new(0),
             platform_ns: AtomicU64::new(0),
             kicks: Mutex::default(),
             flushes: Mutex::default(),
@@ -290,6 +293,9 @@ impl Cpus for HostMachine {
     }
     fn tsc(&self) -> u64 {
         self.now()
+    }
+    fn trap_rdtsc(&self) {
+        self.rdtsc_traps.fetch_add(1, SeqCst);
     }
     fn set_timer(&self, deadline_ns: u64) {
         self.this_cpu().timer = deadline_ns;

@@ -3,7 +3,7 @@
 //!
 //! [`Counter`] is what a counter is like, [`Running`] one that is read now and then and goes on past its wrap,
 //! [`Watch`] compares the time that the TSC tells with the time that it tells. System time stays the TSC's: once the
-//! two part, guests are no longer told that the TSC is to be trusted.
+//! two part, guests are no longer told that the TSC is to be trusted, and read an emulated one.
 
 use super::queue::{Timer, TimerKey};
 use crate::machine::Machine;
@@ -146,14 +146,29 @@ pub(super) fn look<M: Machine>(xen: &Xen<M>) {
         crate::log!(
             xen.m,
             Warning,
-            "TSC unstable: it went {} ms while the platform timer went 1000; new guests' RDTSC is emulated",
+            "TSC unstable: it went {} ms while the platform timer went 1000; RDTSC of guests is emulated from now on",
             rate / 1000
         );
+        distrust_tsc(xen);
     }
     let due = xen.m.now() + PERIOD_NS;
     // Should memory be short, nobody watches any more.
     if xen.timers.insert(xen.m.cpu(), due, TimerKey::clocks(), Timer::Clocks).is_err() {
         crate::log!(xen.m, Warning, "no memory to watch the clocks");
+    }
+}
+
+/// Domains that read the processors' counters by default go on with emulated ones: each vCPU from its next way into
+/// its kernel. A domain has the same counter by either way at this moment, so it does not matter when that is.
+fn distrust_tsc<M: Machine>(xen: &Xen<M>) {
+    for dom in xen.domains.all() {
+        let emulated = dom.time.distrust_tsc(&xen.host, xen.m.tsc_and_now());
+        dom.for_each_vcpu(|v| {
+            super::clock::outdate_vcpu_time(v);
+            if emulated {
+                v.time.areas.mark_counter();
+            }
+        });
     }
 }
 
@@ -163,7 +178,8 @@ mod tests {
     use crate::ids::VcpuId;
     use crate::machine::Cpus;
     use crate::testing::World;
-    use abi::domctl::TSC_MODE_DEFAULT;
+    use crate::time::runstate::{is_stale, refresh_stale};
+    use abi::domctl::{TSC_MODE_DEFAULT, TSC_MODE_NEVER_EMULATE};
     use abi::xen::XEN_PVCLOCK_TSC_STABLE_BIT;
     use core::sync::atomic::Ordering::SeqCst;
     extern crate std;
@@ -244,14 +260,25 @@ mod tests {
             let flags = crate::time::clock::read_clock(w.xen, &v).flags;
             (!t.tsc_emulated(), flags & XEN_PVCLOCK_TSC_STABLE_BIT != 0)
         };
+        let never = w.domain(1, 1);
+        never.dom.time.set_tsc(&w.xen.host, SECOND, TSC_MODE_NEVER_EMULATE, 0, 0, 0);
+        let emulated = || [&g, &never].map(|d| d.dom.time.tsc_emulated());
         for _ in 0..60 {
             second(SECOND, SECOND);
         }
-        assert_eq!(trusted(), (true, true));
+        assert_eq!((trusted(), emulated()), ((true, true), [false, false]));
         for _ in 0..8 {
             second(SECOND, SECOND / 2);
         }
-        assert_eq!(trusted(), (false, false));
+        assert_eq!((trusted(), emulated()), ((false, false), [true, false]));
+        // Who runs goes on where it was, and its RDTSC traps from its next way into its kernel.
+        let (tsc, now) = w.xen.m.tsc_and_now();
+        assert!(g.dom.time.emulated_tsc(now).abs_diff(tsc) < 16);
+        let clock = crate::time::clock::read_clock(w.xen, &v);
+        assert!(clock.tsc_timestamp.abs_diff(tsc) < 16);
+        assert!(is_stale(&v) && !is_stale(&never.dom.vcpu(VcpuId(0)).unwrap()));
+        refresh_stale(w.xen, &g.dom, &v);
+        assert_eq!((w.xen.m.rdtsc_traps.load(SeqCst), is_stale(&v)), (1, false));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use zerocopy::IntoBytes;
 
 const RUNSTATE: u32 = 1 << 0;
 const TIME: u32 = 1 << 1;
+const COUNTER: u32 = 1 << 2;
 
 /// Which copies are behind.
 #[derive(Debug, Default)]
@@ -26,6 +27,11 @@ pub struct Stale(AtomicU32);
 impl Stale {
     pub(super) fn mark_time(&self) {
         self.0.fetch_or(TIME, Relaxed);
+    }
+
+    /// The domain reads another counter from now on.
+    pub(super) fn mark_counter(&self) {
+        self.0.fetch_or(COUNTER, Relaxed);
     }
 }
 
@@ -46,7 +52,12 @@ pub fn is_stale(v: &Vcpu) -> bool {
 
 /// Writes the copies that are behind. The vCPU runs here, in guest-kernel mode.
 pub fn refresh_stale<M: Machine>(xen: &Xen<M>, dom: &Domain, v: &Vcpu) {
-    let stale = v.time.areas.0.swap(0, Relaxed);
+    let mut stale = v.time.areas.0.swap(0, Relaxed);
+    if stale & COUNTER != 0 {
+        xen.m.trap_rdtsc();
+        super::clock::force_vcpu_time(xen, v);
+        stale |= v.time.areas.0.swap(0, Relaxed);
+    }
     // A fault means the guest unmapped its area: it misses this update, as the ABI has it.
     if stale & RUNSTATE != 0 {
         let _ = write_runstate(xen, dom, v);

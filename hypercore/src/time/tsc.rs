@@ -77,6 +77,23 @@ impl DomainTime {
         self.tsc_emulated.store(emulated, Release);
     }
 
+    /// The machine's counters are not to be trusted any more, and this domain reads them because that is the default:
+    /// it goes on with an emulated one, from where the calling CPU's is at `now_ns`. True if that is so.
+    pub fn distrust_tsc(&self, host: &HostInfo, (tsc, now_ns): (u64, u64)) -> bool {
+        let mut t = self.tsc.lock();
+        if t.emulated || t.mode != TSC_MODE_DEFAULT {
+            return false;
+        }
+        if t.khz == 0 {
+            t.khz = host.tsc_khz;
+        }
+        t.start_ns = now_ns.wrapping_sub(t.scale().ns(tsc));
+        t.emulated = true;
+        self.tsc_last.store(0, Release);
+        self.tsc_emulated.store(true, Release);
+        true
+    }
+
     /// `gettscinfo`: (what is in force, nanoseconds the counter has run for, kHz). `tsc` is the processor's at `now_ns`.
     pub fn tsc_info(&self, host: &HostInfo, (tsc, now_ns): (u64, u64)) -> (TscInfo, u64, u32) {
         let t = *self.tsc.lock();

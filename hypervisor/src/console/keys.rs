@@ -157,8 +157,8 @@ fn clock() {
     if let Some((system, platform)) = time::clocks() {
         always(format_args!("Platform timer: {platform} ns, {} ns behind", system as i64 - platform as i64));
     }
-    let sound = if time::tsc_is_sound() { "agree" } else { "do not agree" };
-    always(format_args!("TSCs {sound}: greatest warp {} ticks", time::max_warp()));
+    let sound = if time::tsc_is_sound() { "sound" } else { "not sound" };
+    always(format_args!("TSCs at the CPUs' start: {sound}, greatest warp {} ticks", time::max_warp()));
 }
 
 fn crash() {

@@ -132,8 +132,8 @@ fn run_queues() {
 }
 
 fn tsc_modes() {
-    let sound = if crate::time::tsc_is_sound() { "agree" } else { "do not agree" };
-    always(format_args!("TSCs of the CPUs {sound}"));
+    let trust = if xen().host.tsc_sound.load(Relaxed) { "are" } else { "are not" };
+    always(format_args!("TSCs {trust} to be trusted"));
     for d in all() {
         let (t, elapsed_ns, khz) = d.time.tsc_info(&xen().host, xen().m.tsc_and_now());
         let emulated = if t.emulated { ", emulated" } else { "" };

@@ -156,6 +156,9 @@ impl Cpus for Bare {
     fn set_timer(&self, deadline_ns: u64) {
         crate::time::set_timer((deadline_ns != u64::MAX).then_some(deadline_ns));
     }
+    fn trap_rdtsc(&self) {
+        super::privops::trap_rdtsc();
+    }
     fn kick(&self, cpu: CpuId) {
         if cpu.0 != crate::percpu::this().id {
             crate::apic::send_ipi(cpu.0, crate::trap::vector::WAKE);

@@ -239,6 +239,12 @@ pub fn apply_cr4(guest: u64, dom: &Domain) {
     }
 }
 
+/// RDTSC traps on this CPU until [`apply_cr4`] decides anew.
+pub fn trap_rdtsc() {
+    // SAFETY: TSD binds ring 3 only.
+    unsafe { instr::write_cr4(instr::read_cr4() | CR4_TSD) };
+}
+
 /// CPUID as the running vCPU sees it.
 fn cpuid(cx: &Cx<'_, Bare>, leaf: u32, subleaf: u32) -> [u32; 4] {
     let tsc = *cx.dom.time.tsc.lock();
