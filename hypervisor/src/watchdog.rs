@@ -1,11 +1,13 @@
 //! The NMI watchdog (`watchdog`, `watchdog_timeout=`): finds a CPU that is stuck in the hypervisor, where
 //! interrupts are off, and panics with what that CPU was doing.
 //!
-//! The ticks are the PIT's, sent by the IOAPIC to all CPUs as NMIs: nothing a CPU does can hold them back.
+//! The ticks are the PIT's, sent by the IOAPIC as NMIs: nothing a CPU does can hold them back. xAPICs take an address
+//! that means all CPUs; x2APICs have none of 8 bits, so that the one CPU that gets the tick passes it on (which is one
+//! write there, and disturbs no other message that the CPU was about to send).
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::apic::ioapic;
+use crate::apic::{self, ioapic, local};
 use crate::cpu::instr::outb;
 use crate::trap::Frame;
 use crate::{panic, percpu, time};
@@ -14,6 +16,12 @@ use crate::{panic, percpu, time};
 const TICKS_PER_10_S: u32 = 182;
 const INTERRUPT_FLAG: u64 = 1 << 9;
 
+/// The address of all xAPICs.
+const EVERYBODY: u32 = 0xff;
+const NOBODY: u32 = u32::MAX;
+
+/// The CPU that passes ticks on to the others, if one does.
+static PASSED_ON_BY: AtomicU32 = AtomicU32::new(NOBODY);
 static RUNS: AtomicBool = AtomicBool::new(false);
 /// CPUs in [`without`].
 static PAUSES: AtomicU32 = AtomicU32::new(0);
@@ -30,7 +38,9 @@ pub fn start(timeout_s: u32) {
     }
     LIMIT.store((timeout_s.saturating_mul(TICKS_PER_10_S) / 10).max(1), Ordering::Relaxed);
     RUNS.store(true, Ordering::Release);
-    if ioapic::route_nmi(ioapic::isa_gsi(0)) {
+    let to = if local::is_x2apic() { local::id() } else { EVERYBODY };
+    PASSED_ON_BY.store(if local::is_x2apic() { percpu::this().id } else { NOBODY }, Ordering::Relaxed);
+    if ioapic::route_nmi(ioapic::isa_gsi(0), to) {
         time::spin_ns(250_000_000);
     }
     if TICKS.load(Ordering::Relaxed) == 0 {
@@ -48,6 +58,9 @@ pub fn tick(frame: &Frame) -> bool {
         return TICKS.load(Ordering::Relaxed) != 0;
     }
     TICKS.fetch_add(1, Ordering::Relaxed);
+    if PASSED_ON_BY.load(Ordering::Relaxed) == percpu::this().id {
+        apic::send_nmi_to_others();
+    }
     let well = frame.cs & 3 == 3 || frame.rflags & INTERRUPT_FLAG != 0;
     if percpu::this().shared().watch.tick(well, LIMIT.load(Ordering::Relaxed)) {
         panic::on_stuck(frame);

@@ -120,11 +120,11 @@ pub fn set_route(gsi: u32, vector: u8, apic_id: u32, wiring: Wiring) -> bool {
     .is_some()
 }
 
-/// Has `gsi` raise NMI on all CPUs. `false`: no such pin.
-pub fn route_nmi(gsi: u32) -> bool {
+/// Has `gsi` raise NMI on the CPU with this APIC id. `false`: no such pin.
+pub fn route_nmi(gsi: u32, apic_id: u32) -> bool {
     with(gsi, |unit, pin| {
         unit.write_low(pin, MASKED);
-        unit.write(TABLE + 2 * pin + 1, 0xff << 24);
+        unit.write(TABLE + 2 * pin + 1, apic_id << 24);
         unit.write_low(pin, DELIVERY_NMI);
     })
     .is_some()
