@@ -11,6 +11,7 @@
 pub mod config;
 pub mod destroy;
 pub mod devices;
+pub mod dom0;
 pub mod image;
 pub mod memory;
 pub mod names;
