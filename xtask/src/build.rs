@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the hypervisor's ELF file, made bootable.
+//! `cargo xtask build`: the hypervisor's ELF file, made bootable; and the tools that dom0 runs.
 
 use std::fs;
 use std::io::Write;
@@ -37,6 +37,19 @@ pub fn build(env: &Env) -> Result<Image> {
     packed.write_all(&images.multiboot)?;
     packed.finish()?;
     Ok(Image { elf, linked: built })
+}
+
+const LINUX: &str = "x86_64-unknown-linux-musl";
+
+/// Builds the tools of these packages: static programs, which run in any dom0. Answers the folder they are in.
+pub fn tools(env: &Env, packages: &[&str]) -> Result<PathBuf> {
+    setup::rust_target(env, LINUX)?;
+    println!("build: our tools");
+    let mut cargo = env.cargo();
+    cargo.args(["build", "--quiet", "--profile", "tools", "--target", LINUX]);
+    cargo.args(packages.iter().flat_map(|package| ["-p", package]));
+    proc::run(&mut cargo)?;
+    Ok(cargo_target(env)?.join(LINUX).join("tools"))
 }
 
 /// Where cargo builds: `target/`, unless the environment or its configuration says otherwise.

@@ -12,6 +12,7 @@ use crate::expect::{Session, TCG_WARNING};
 use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
 use crate::image::loader::Loader;
+use crate::image::small;
 use crate::qemu::{Boot, Bus, Chipset, Console, ESCAPE_NAME, Machine};
 use crate::setup::{self, Env, Kernel, Qemu, QemuVersion};
 
@@ -58,6 +59,9 @@ pub struct Args {
     /// A Debian root on a disk instead of the small initramfs
     #[arg(long)]
     pub disk: bool,
+    /// The small dom0 with our tools, and a guest's disk
+    #[arg(long, conflicts_with = "disk")]
+    pub small: bool,
     /// Which hypervisor boots
     #[arg(long, value_enum, default_value = "xenolith")]
     pub hypervisor: Hypervisor,
@@ -80,6 +84,8 @@ pub fn run(env: &Env, args: &Args) -> Result<()> {
     let (initrd, disks) = if args.disk {
         kernel_args = format!("root=LABEL={DOM0_LABEL} {kernel_args}");
         (initramfs::make(env, &kernel, Purpose::Root)?, vec![debian::dom0(env)?])
+    } else if args.small {
+        (small::dom0(env, &kernel)?, vec![debian::guest(env)?])
     } else {
         (initramfs::make(env, &kernel, Purpose::Shell)?, vec![])
     };

@@ -124,7 +124,8 @@ fn dom0_from(env: &Env, name: &str, size_mib: u32, base: &Path, mut overlay: Ove
     assemble(env, Recipe { name, label: DOM0_LABEL, size_mib, base, overlay, depmod })
 }
 
-fn guest(env: &Env) -> Result<PathBuf> {
+/// The disk of a small Debian guest.
+pub fn guest(env: &Env) -> Result<PathBuf> {
     let base = base(env, "guest", GUEST_PACKAGES)?;
     guest_from(env, "guest", 512, &base)
 }
@@ -153,7 +154,7 @@ fn pvgrub(env: &Env) -> Result<PathBuf> {
 /// A Debian root with these packages, as a tar archive.
 fn base(env: &Env, name: &str, packages: &str) -> Result<PathBuf> {
     let dir = env.target.join("images");
-    let path = dir.join(format!("base-{name}-{}.tar", super::hash(&[packages, apt::RELEASE])));
+    let path = dir.join(format!("base-{name}-{}.tar", super::hash([packages, apt::RELEASE])));
     if path.exists() {
         return Ok(path);
     }
@@ -192,7 +193,7 @@ fn assemble(env: &Env, recipe: Recipe) -> Result<PathBuf> {
     let Recipe { name, label, size_mib, base, overlay, depmod } = recipe;
     let size = size_mib.to_string();
     let base_name = base.display().to_string();
-    let hash = super::hash(&[&base_name, label, &size, &overlay.describe(), &depmod.join(" "), ASSEMBLE]);
+    let hash = super::hash([&base_name, label, &size, &overlay.describe(), &depmod.join(" "), ASSEMBLE]);
     let dir = env.target.join("images");
     let path = dir.join(format!("{name}-{hash}.ext4"));
     if path.exists() {

@@ -1,7 +1,7 @@
 //! Small initramfs archives from busybox and a few modules: a shell, or the way to a root on disk.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -91,13 +91,55 @@ pub fn make(env: &Env, kernel: &Kernel, purpose: Purpose) -> Result<PathBuf> {
         Purpose::Shell => ("shell", SHELL_INIT, SHELL_MODULES),
         Purpose::Root => ("root", ROOT_INIT, ROOT_MODULES),
     };
-    let recipe = super::hash(&[init, &modules.join(" "), &kernel.version]);
-    let path = env.target.join("images").join(format!("initramfs-{name}-{}-{recipe}.gz", kernel.version));
+    pack(env, kernel, &Recipe { name, modules, files: vec![File::program("init", init)] })
+}
+
+/// A file of an archive.
+pub struct File {
+    path: String,
+    mode: u32,
+    bytes: Vec<u8>,
+}
+
+impl File {
+    pub fn program(path: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), mode: 0o755, bytes: bytes.into() }
+    }
+
+    pub fn text(path: &str, text: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), mode: 0o644, bytes: text.into() }
+    }
+
+    pub fn executable(self) -> Self {
+        Self { mode: 0o755, ..self }
+    }
+
+    /// A copy of a file of the host.
+    pub fn copy(path: &str, from: &Path) -> Result<Self> {
+        Ok(Self::text(path, fs::read(from).with_context(|| format!("reading {}", from.display()))?))
+    }
+}
+
+/// What an archive holds besides busybox. `/modules/order` names its kernel's modules in the order they load in.
+pub struct Recipe<'a> {
+    pub name: &'a str,
+    pub modules: &'a [&'a str],
+    pub files: Vec<File>,
+}
+
+/// Makes the archive, or finds it made.
+pub fn pack(env: &Env, kernel: &Kernel, recipe: &Recipe) -> Result<PathBuf> {
+    let modules = recipe.modules.join(" ");
+    let of_files = recipe.files.iter().flat_map(|f| [f.path.as_bytes(), &f.bytes]);
+    let parts = [APPLETS, &modules, &kernel.version].map(str::as_bytes);
+    let hash = super::hash(parts.into_iter().chain(of_files));
+    let name = format!("initramfs-{}-{}-{hash}.gz", recipe.name, kernel.version);
+    let path = env.target.join("images").join(name);
     if path.exists() {
         return Ok(path);
     }
     let mut cpio = Cpio::default();
-    for dir in ["proc", "sys", "dev", "tmp", "root", "run", "etc"] {
+    for dir in ["proc", "sys", "dev", "tmp", "root", "run", "etc", "var"] {
         cpio.dir(dir);
     }
     cpio.char_device("dev/console", 5, 1);
@@ -107,9 +149,9 @@ pub fn make(env: &Env, kernel: &Kernel, purpose: Purpose) -> Result<PathBuf> {
     for applet in APPLETS.split_whitespace() {
         cpio.link(&format!("bin/{applet}"), "busybox");
     }
-    cpio.file("init", 0o755, init.as_bytes());
+    recipe.files.iter().for_each(|f| cpio.file(&f.path, f.mode, &f.bytes));
     let mut order = String::new();
-    for module in Tree::read(kernel)?.closure(modules)? {
+    for module in Tree::read(kernel)?.closure(recipe.modules)? {
         order += &format!("{} ", module.name);
         cpio.file(&format!("modules/{}.ko", module.name), 0o644, &module.bytes);
     }
@@ -127,4 +169,5 @@ pub fn make(env: &Env, kernel: &Kernel, purpose: Purpose) -> Result<PathBuf> {
 const APPLETS: &str = "sh ash mount umount mkdir cat echo ls insmod lsmod modprobe hostname ip ping sed grep awk setsid \
     sleep usleep findfs blkid switch_root poweroff reboot halt dmesg ps top free df dd sha256sum md5sum cp mv rm ln \
     find head tail wc tr cut sort uniq od hexdump vi less more uname nproc mknod chmod chown date time test true false \
-    nc wget telnet kill killall sync stty reset clear env id seq yes tee xargs expr which devmem";
+    nc wget telnet kill killall sync stty reset clear env id seq yes tee xargs expr which devmem init brctl losetup pidof \
+    touch basename dirname readlink stat nslookup route ifconfig timeout watch tar gzip gunzip xz egrep";

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::{Outcome, Stage, our_tools};
+use crate::build;
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
 use crate::guest_console::{back, enter, leave};
@@ -16,7 +17,7 @@ pub fn stage(hypervisor: Hypervisor, kills: u32) -> Stage {
         _ => (format!("soak: xenconsoled killed {kills} times"), "consoles-killed"),
     };
     Stage::new(name, move |env| {
-        let programs = our_tools::programs(env, &["consoled"])?;
+        let programs = build::tools(env, &["consoled"])?;
         let mut dom0 = our_tools::dom0_with(env, hypervisor, log, &[(&programs, "xenconsoled")])?;
         instead_of_the_stock_one(&mut dom0)?;
         demo::create(&mut dom0, "/etc/xen/guest.cfg")?;

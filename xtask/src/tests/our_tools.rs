@@ -1,31 +1,17 @@
 //! Our tools in Debian's dom0, beside the stock ones: static programs on a disk of their own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
 
 use super::tools;
-use crate::build;
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
 use crate::image::debian::{DOM0_LABEL, PASSWORD};
 use crate::proc;
 use crate::run::Hypervisor;
-use crate::setup::{self, Env};
-
-const TARGET: &str = "x86_64-unknown-linux-musl";
-
-/// Builds our tools of these packages: static programs, which run in any dom0. Answers the folder they are in.
-pub fn programs(env: &Env, packages: &[&str]) -> Result<PathBuf> {
-    setup::rust_target(env, TARGET)?;
-    println!("build: our tools");
-    let mut cargo = env.cargo();
-    cargo.args(["build", "--quiet", "--release", "--target", TARGET]);
-    cargo.args(packages.iter().flat_map(|package| ["-p", package]));
-    proc::run(&mut cargo)?;
-    Ok(build::cargo_target(env)?.join(TARGET).join("release"))
-}
+use crate::setup::Env;
 
 /// Boots Debian's dom0 and logs in; `files`, each of a folder, are in `/run/ours`.
 pub fn dom0_with(env: &Env, hypervisor: Hypervisor, log: &str, files: &[(&Path, &str)]) -> Result<Session> {

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 
 use super::same::{Answer, compare, known, parse};
 use super::{Outcome, Stage, our_tools};
+use crate::build;
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
 use crate::guest_console::{enter, leave};
@@ -39,7 +40,7 @@ pub fn stage(hypervisor: Hypervisor) -> Stage {
 
 /// What Debian's answers, and what ours does.
 fn answers(env: &Env, hypervisor: Hypervisor) -> Result<[Vec<Answer>; 2]> {
-    let programs = our_tools::programs(env, &["xl"])?;
+    let programs = build::tools(env, &["xl"])?;
     let scripts = env.root.join("tests/tools");
     let files = [(&*scripts, "xl-commands"), (&scripts, "ask"), (&programs, "xl")];
     let mut dom0 = our_tools::dom0_with(env, hypervisor, "ours", &files)?;

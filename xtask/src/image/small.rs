@@ -1,0 +1,108 @@
+//! The small dom0: a kernel's modules, busybox and our tools in an initramfs, with all daemons running and a guest to
+//! create.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::debian;
+use super::initramfs::{self, File, Purpose, Recipe};
+use super::overlay::{DOM0_ADDRESS, HOST_ADDRESS};
+use crate::build;
+use crate::setup::{Env, Kernel};
+
+/// Disks and network of the machines we run on, dom0's drivers and the back-ends of guests' devices.
+const MODULES: &[&str] = &[
+    "ahci",
+    "ata_piix",
+    "sd_mod",
+    "nvme",
+    "virtio_pci",
+    "virtio_blk",
+    "e1000e",
+    "bridge",
+    "loop",
+    "ext4",
+    "crc32c_generic",
+    "xen-evtchn",
+    "xen-gntdev",
+    "xen-gntalloc",
+    "xen-privcmd",
+    "xenfs",
+    "xen-blkback",
+    "xen-netback",
+];
+
+/// Packages of our tools, and the programs they make.
+const PACKAGES: &[&str] = &["xl", "xenstore", "consoled"];
+const PROGRAMS: &[&str] = &["xl", "xen-init-dom0", "xenstored", "xenconsoled"];
+
+const INITTAB: &str =
+    "::sysinit:/etc/start\n::respawn:/etc/shell\n::shutdown:/etc/stop\n::ctrlaltdel:/bin/reboot\n";
+
+/// The daemons say when they serve.
+const START: &str = r#"#!/bin/sh
+export PATH=/sbin:/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts && mount -t devpts pts /dev/pts
+mount -t tmpfs run /run
+mkdir -p /run/lock /run/xen /var/lib/xen /var/log/xen
+ln -sfn /run /var/run
+ln -sfn /run/lock /var/lock
+for m in $(cat /modules/order); do insmod /modules/$m.ko 2>/dev/null; done
+mount -t xenfs xenfs /proc/xen
+hostname dom0
+ip link set lo up
+brctl addbr xenbr0
+if ip link set eth0 up 2>/dev/null; then brctl addif xenbr0 eth0; fi
+ip addr add DOM0/24 dev xenbr0
+ip link set xenbr0 up
+ip route add default via HOST
+xenstored && xen-init-dom0 && xenconsoled --log=all
+dmesg -n 1
+"#;
+
+const STOP: &str = r#"#!/bin/sh
+export PATH=/sbin:/bin
+[ "$(xl list | wc -l)" -le 2 ] || xl shutdown -a -w
+sync
+"#;
+
+/// A shell at the console the kernel was told of.
+const SHELL: &str = r#"#!/bin/sh
+export PATH=/sbin:/bin HOME=/root PS1='dom0# ' TERM=vt220
+console=$(sed 's/.*console=\([a-zA-Z0-9]*\).*/\1/' /proc/cmdline)
+cd /root
+exec setsid -c sh -l </dev/$console >/dev/$console 2>&1
+"#;
+
+const GUEST: &str = "# A PV guest: Debian's kernel, dom0's first disk, a network card on dom0's bridge.\n\
+    name = \"guest\"\nkernel = \"/srv/guest/vmlinuz\"\nramdisk = \"/srv/guest/initramfs.gz\"\n\
+    extra = \"root=LABEL=guest-root console=hvc0 systemd.show_status=auto systemd.log_level=warning\"\n\
+    memory = 256\nvcpus = 1\n\
+    disk = [ \"phy:/dev/sda,xvda,w\" ]\n\
+    vif = [ \"bridge=xenbr0,mac=00:16:3e:00:00:01\" ]\n";
+
+/// Makes the initramfs for a dom0 kernel, or finds it made.
+pub fn dom0(env: &Env, kernel: &Kernel) -> Result<PathBuf> {
+    let programs = build::tools(env, PACKAGES)?;
+    let guest = debian::guest_kernel(env)?;
+    let start = START.replace("DOM0", DOM0_ADDRESS).replace("HOST", HOST_ADDRESS);
+    let mut files = vec![
+        File::program("init", "#!/bin/busybox sh\nexec /bin/busybox init\n"),
+        File::text("etc/inittab", INITTAB),
+        File::program("etc/start", start),
+        File::program("etc/stop", STOP),
+        File::program("etc/shell", SHELL),
+        File::text("etc/passwd", "root::0:0:root:/root:/bin/sh\n"),
+        File::text("etc/xen/guest.cfg", GUEST),
+        File::copy("srv/guest/vmlinuz", &guest.image)?,
+        File::copy("srv/guest/initramfs.gz", &initramfs::make(env, &guest, Purpose::Root)?)?,
+    ];
+    for name in PROGRAMS {
+        files.push(File::copy(&format!("sbin/{name}"), &programs.join(name))?.executable());
+    }
+    initramfs::pack(env, kernel, &Recipe { name: "small", modules: MODULES, files })
+}
