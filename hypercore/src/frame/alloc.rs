@@ -35,6 +35,8 @@ struct Inner {
     dirty_pages: u64,
     /// Free frames that a CPU has out for scrubbing; counted as free.
     scrubbing: u64,
+    /// CPUs that wait for those: nobody takes more out meanwhile.
+    waiting: u32,
     /// Frames promised to domains and not given yet.
     outstanding: u64,
 }
@@ -59,6 +61,15 @@ pub struct DirtyBlock {
     pub dirty: u64,
 }
 
+/// What there is to scrub.
+#[derive(Debug)]
+pub enum ToScrub {
+    Block(DirtyBlock),
+    /// Somebody waits for what is out: soon again.
+    Later,
+    Nothing,
+}
+
 impl DirtyBlock {
     pub fn frames(&self) -> u64 {
         1 << self.order
@@ -81,7 +92,8 @@ impl FrameAllocator {
         let mut rest = storage;
         let free = (0..=MAX_ORDER).map(|k| Bitmap::take(max_mfn >> k, &mut rest)).collect();
         let dirty = Bitmap::take(max_mfn, &mut rest);
-        let inner = Inner { free, dirty, free_pages: 0, dirty_pages: 0, scrubbing: 0, outstanding: 0 };
+        let inner =
+            Inner { free, dirty, free_pages: 0, dirty_pages: 0, scrubbing: 0, waiting: 0, outstanding: 0 };
         Some(Self { inner: Mutex::new(inner), max_mfn })
     }
 
@@ -133,13 +145,17 @@ impl FrameAllocator {
         if order > MAX_ORDER || strikes() {
             return None;
         }
+        let mut waits = false;
         loop {
             let mut inner = self.inner.lock();
-            if let Some(got) = inner.take(order, limit.min(self.max_mfn), claim) {
-                return Some(got);
+            let got = inner.take(order, limit.min(self.max_mfn), claim);
+            let over = got.is_some() || inner.scrubbing == 0;
+            if waits == over {
+                inner.waiting = if over { inner.waiting - 1 } else { inner.waiting + 1 };
+                waits = !over;
             }
-            if inner.scrubbing == 0 {
-                return None;
+            if over {
+                return got;
             }
             // A few frames are out for scrubbing and come back in microseconds.
             drop(inner);
@@ -171,8 +187,12 @@ impl FrameAllocator {
     }
 
     /// Takes a few dirty free frames out for scrubbing, still counted as free; [`Self::scrubbed`] brings them back.
-    pub fn take_to_scrub(&self) -> Option<DirtyBlock> {
-        self.inner.lock().take_dirty_block()
+    pub fn take_to_scrub(&self) -> ToScrub {
+        let mut inner = self.inner.lock();
+        if inner.waiting != 0 {
+            return ToScrub::Later;
+        }
+        inner.take_dirty_block().map_or(ToScrub::Nothing, ToScrub::Block)
     }
 
     /// The frames of `block` are clean and may be allocated again.
@@ -434,7 +454,7 @@ mod tests {
         a.free_range(Mfn(0), 32, false);
         a.free_range(Mfn(32), 20, true);
         let mut scrubbed = BTreeSet::new();
-        while let Some(block) = a.take_to_scrub() {
+        while let ToScrub::Block(block) = a.take_to_scrub() {
             assert_eq!(a.free_pages(), 52);
             scrubbed
                 .extend((0..block.frames()).filter(|i| block.dirty >> i & 1 != 0).map(|i| block.first.0 + i));
@@ -444,6 +464,24 @@ mod tests {
         assert_eq!(a.scrub_pages(), 0);
         assert_eq!(a.alloc(5, u64::MAX), Some((Mfn(0), false)));
         assert_eq!(a.alloc(4, u64::MAX), Some((Mfn(32), false)));
+    }
+
+    #[test]
+    fn who_asks_for_what_is_not_there_does_not_wait_for_all_to_be_scrubbed() {
+        let a = &FrameAllocator::new(4096);
+        a.free_range(Mfn(2048), 2048, true);
+        let ToScrub::Block(out) = a.take_to_scrub() else { panic!("all is dirty") };
+        std::thread::scope(|s| {
+            let asking = s.spawn(|| a.alloc(0, 1024));
+            while a.inner.lock().waiting == 0 {
+                std::thread::yield_now();
+            }
+            // No more is taken out: what is out is all that it waits for.
+            assert!(matches!(a.take_to_scrub(), ToScrub::Later));
+            a.scrubbed(out);
+            assert_eq!(asking.join().unwrap(), None);
+        });
+        assert!(matches!(a.take_to_scrub(), ToScrub::Block(_)), "scrubbing goes on");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! before its new owner is written into its record.
 
 use crate::domain::Domain;
-use crate::frame::alloc::Claimed;
+use crate::frame::alloc::{Claimed, ToScrub};
 use crate::frame::proof::FreshFrame;
 use crate::frame::record::FrameState;
 use crate::frame::{FrameRef, FrameTable};
@@ -173,7 +173,11 @@ pub(super) fn make_clean<M: Machine>(xen: &'static Xen<M>, mfn: Mfn, pages: u64,
 
 /// Scrubs a few free frames; false when there was nothing to do. For idle CPUs.
 pub fn scrub_some<M: Machine>(xen: &'static Xen<M>) -> bool {
-    let Some(block) = xen.frames.alloc.take_to_scrub() else { return false };
+    let block = match xen.frames.alloc.take_to_scrub() {
+        ToScrub::Block(block) => block,
+        ToScrub::Later => return true,
+        ToScrub::Nothing => return false,
+    };
     xen.frames.settle_free(&xen.m, block.first, block.frames());
     for i in (0..block.frames()).filter(|i| block.dirty >> i & 1 != 0) {
         xen.m.zero(&FreshFrame(Mfn(block.first.0 + i)));
