@@ -47,7 +47,7 @@ impl Daemon {
             }
         }
         // Connections with the store, mappings, logs: they are made anew.
-        drop(life.strangers(&known)?);
+        drop(life.strangers(&known));
         let mut store = Client::open()?;
         let mut watcher = Watcher::open()?;
         watcher.watch("@introduceDomain", "domains")?;

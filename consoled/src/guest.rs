@@ -151,13 +151,13 @@ impl Guest {
         let domain = DomId(u16::try_from(domain).context("a domain's number")?);
         let port = Port(record.get::<u64>(Word::Port) as u32);
         let numbers = numbers(&record);
-        let fd = |n: usize| -> Result<OwnedFd> {
+        let mut fd = |n: usize| -> Result<OwnedFd> {
             life.inherit(numbers[n]).ok_or_else(|| anyhow!("descriptor {} is not open", numbers[n]))
         };
         let channel = EventChannels::from(fd(0)?);
         let (master, slave) = (fd(1)?, fd(2)?);
-        let outlet = Outlet::inherit([numbers[3], numbers[4]]).context("the pipe to the terminal")?;
-        let inlet = Inlet::inherit([numbers[5], numbers[6]]).context("the pipe from the terminal")?;
+        let outlet = Outlet::inherit(life, [numbers[3], numbers[4]]).context("the pipe to the terminal")?;
+        let inlet = Inlet::inherit(life, [numbers[5], numbers[6]]).context("the pipe from the terminal")?;
         let terminal = Terminal::of(master, slave)?;
         let wanted = wanted(store, domain)?.context("the store has no console any more")?;
         let log = log(store, domain, options)?;

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
-use crate::sys;
+use crate::Life;
 
 /// What the source of an [`Inlet`] had.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,10 +44,9 @@ impl Inlet {
         [self.from.as_raw_fd(), self.into.as_raw_fd()]
     }
 
-    /// The one that an earlier life recorded. `None` where either is not open. The numbers must be that life's record: they
-    /// have no other owner.
-    pub fn inherit(numbers: [RawFd; 2]) -> Option<Inlet> {
-        Some(Inlet { from: sys::inherit(numbers[0])?, into: sys::inherit(numbers[1])? })
+    /// The one that an earlier life recorded. `None` where either is not open.
+    pub fn inherit(life: &mut Life, numbers: [RawFd; 2]) -> Option<Inlet> {
+        Some(Inlet { from: life.inherit(numbers[0])?, into: life.inherit(numbers[1])? })
     }
 
     /// Bytes that came and were not taken.

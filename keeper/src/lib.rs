@@ -13,16 +13,13 @@
 //! What a killed process was just doing to a stream is settled by asking the kernel: [`Outlet`] says what had been sent,
 //! [`Inlet`] what had been taken; or a message is received whole into a slot of the region that showed before whether it had
 //! come.
+#![forbid(unsafe_code)]
 
 mod inlet;
 mod life;
 mod outlet;
-mod region;
-mod signals;
-mod sys;
 
 pub use inlet::{Came, Inlet};
 pub use life::Life;
 pub use outlet::{Outlet, Passed};
-pub use region::Region;
-pub use signals::{Signal, Signals};
+pub use xenctl::{Region, Signal, Signals};

@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{self, Command};
-use std::sync::atomic::Ordering;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,9 +16,7 @@ use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, pidfd_send_signal, waitid,
 };
 
-use crate::region::{Head, Region};
-use crate::signals::Signals;
-use crate::sys::{self, Side};
+use xenctl::{Heritage, Region, Signal, Signals, keep_on_exec, process};
 
 /// The descriptor of the region, told to the program that is executed anew.
 const VARIABLE: &str = "KEEPER_REGION";
@@ -28,10 +26,37 @@ const VARIABLE: &str = "KEEPER_REGION";
 const PATIENCE: u64 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// "keepers ".
+const MAGIC: u64 = u64::from_le_bytes(*b"keepers ");
+
+/// Words of the region's head: the keeper and the worker have them at the same time.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+enum Head {
+    Magic,
+    /// Lives begun.
+    Lives,
+    /// Lives in a row that did not come as far as to work.
+    Unsettled,
+    /// 1: the worker left on purpose.
+    Ended,
+    /// Descriptor numbers, one more than they are.
+    WorkerPidfd,
+    KeeperPidfd,
+    Signalfd,
+}
+
+impl Head {
+    fn of(self, region: &Region) -> &AtomicU64 {
+        region.head(self as usize)
+    }
+}
+
 /// The worker's side of the arrangement. Dropping it keeps the arrangement: only [`Life::end`] ends it.
 pub struct Life {
     /// The memory that outlives the worker.
     pub region: Region,
+    heritage: Heritage,
     signals: Signals,
     keeper: OwnedFd,
     number: u64,
@@ -47,36 +72,32 @@ impl Life {
     /// # Errors
     /// As the system calls used; `InvalidInput` where the process has threads.
     pub fn begin(name: &str) -> io::Result<Life> {
-        let region = match env::var(VARIABLE) {
-            Ok(number) => {
-                sys::forget_variable(VARIABLE);
-                let region = Region::inherit(number.parse().map_err(io::Error::other)?)?;
-                bury(&region);
+        let number = process::take_variable(VARIABLE)?;
+        let mut heritage = Heritage::claim()?;
+        let region = match number {
+            Some(number) => earlier(&mut heritage, &number)?,
+            None => {
+                let region = Region::create(name, 0)?;
+                Head::Magic.of(&region).store(MAGIC, Ordering::SeqCst);
                 region
             }
-            Err(_) => Region::create(name, 0)?,
         };
-        sys::close_on_exec(true)?;
         // Executed by another path, the process would be called by that.
         rustix::thread::set_name(&CString::new(name)?)?;
         let signals = Signals::block()?;
         record(&region, Head::Signalfd, &signals);
         let own = pidfd_open(getpid(), PidfdFlags::empty())?;
         record(&region, Head::WorkerPidfd, &own);
-        region.head(Head::Unsettled).fetch_add(1, Ordering::SeqCst);
-        let number = region.head(Head::Lives).fetch_add(1, Ordering::SeqCst) + 1;
-        let keeper = match sys::clone_sharing_descriptors()? {
-            Side::Child => keep(&region, &own, &signals),
-            Side::Parent { child } => {
-                let child =
-                    Pid::from_raw(child).ok_or_else(|| io::Error::other("a process without a number"))?;
-                pidfd_open(child, PidfdFlags::empty())?
-            }
-        };
+        Head::Unsettled.of(&region).fetch_add(1, Ordering::SeqCst);
+        let number = Head::Lives.of(&region).fetch_add(1, Ordering::SeqCst) + 1;
+        let child = process::clone_sharing_descriptors(&|| keep(&region, &own, &signals))?;
+        let child = i32::try_from(child).ok().and_then(Pid::from_raw);
+        let child = child.ok_or_else(|| io::Error::other("a process without a number"))?;
+        let keeper = pidfd_open(child, PidfdFlags::empty())?;
         record(&region, Head::KeeperPidfd, &keeper);
         // It stays open until the next life closes it: the keeper waits on it.
         std::mem::forget(own);
-        Ok(Life { region, signals, keeper, number })
+        Ok(Life { region, heritage, signals, keeper, number })
     }
 
     /// 1 for the first, and one more after each time that the worker or its keeper was killed or replaced.
@@ -93,30 +114,21 @@ impl Life {
         &self.signals
     }
 
-    /// A descriptor that an earlier life recorded in the region as its own. `None` where it is not open.
-    pub fn inherit(&self, number: RawFd) -> Option<OwnedFd> {
-        sys::inherit(number)
+    /// A descriptor that an earlier life recorded in the region. `None` where it is not open, or was inherited already.
+    pub fn inherit(&mut self, number: RawFd) -> Option<OwnedFd> {
+        self.heritage.take(number)
     }
 
-    /// Descriptors that nobody knows: open, but for the standard three, and neither the arrangement's own nor in `known`, which
-    /// is all that the lives before recorded. What the life before had opened, accepted or given up, and was killed before it
-    /// could record that.
-    ///
-    /// # Errors
-    /// Where `/proc` is not there.
-    pub fn strangers(&self, known: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
-        let head = |word| self.region.head(word).load(Ordering::SeqCst) as RawFd - 1;
-        let own = [Head::WorkerPidfd, Head::KeeperPidfd, Head::Signalfd].map(head);
-        let mut numbers = sys::descriptors()?;
-        numbers.retain(|number| {
-            !own.contains(number) && !known.contains(number) && *number != self.region.number()
-        });
-        Ok(numbers.into_iter().filter_map(sys::inherit).collect())
+    /// Descriptors that nobody knows: those that the life before left, but for what was inherited by now and what is in
+    /// `known`, which is all else that the lives before recorded. What the life before had opened, accepted or given up, and
+    /// was killed before it could record that.
+    pub fn strangers(&mut self, known: &[RawFd]) -> Vec<OwnedFd> {
+        self.heritage.take_others(known)
     }
 
     /// Says that this life has found everything again and works.
     pub fn settled(&self) {
-        self.region.head(Head::Unsettled).store(0, Ordering::SeqCst);
+        Head::Unsettled.of(&self.region).store(0, Ordering::SeqCst);
     }
 
     /// Begins the next life: executes this program, or another one for a live update, with the same arguments, descriptors
@@ -127,8 +139,8 @@ impl Life {
 
     /// Ends the last life, and the keeper's with it.
     pub fn end(self, code: i32) -> ! {
-        self.region.head(Head::Ended).store(1, Ordering::SeqCst);
-        process::exit(code)
+        Head::Ended.of(&self.region).store(1, Ordering::SeqCst);
+        std::process::exit(code)
     }
 }
 
@@ -138,16 +150,20 @@ fn keep(region: &Region, worker: &OwnedFd, signals: &Signals) -> ! {
         let mut waiting = [PollFd::new(worker, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
         let gone = poll(&mut waiting, None).is_ok() && !waiting[0].revents().is_empty();
         while let Ok(Some(signal)) = signals.next() {
-            let _ = pidfd_send_signal(worker, signal.number());
+            let signal = match signal {
+                Signal::Terminate => rustix::process::Signal::TERM,
+                Signal::Hangup => rustix::process::Signal::HUP,
+            };
+            let _ = pidfd_send_signal(worker, signal);
         }
         if gone {
             break;
         }
     }
-    if region.head(Head::Ended).load(Ordering::SeqCst) == 1 {
-        sys::leave(0);
+    if Head::Ended.of(region).load(Ordering::SeqCst) == 1 {
+        process::leave(0);
     }
-    if region.head(Head::Unsettled).load(Ordering::SeqCst) > PATIENCE {
+    if Head::Unsettled.of(region).load(Ordering::SeqCst) > PATIENCE {
         thread::sleep(PAUSE);
     }
     loop {
@@ -160,7 +176,7 @@ fn keep(region: &Region, worker: &OwnedFd, signals: &Signals) -> ! {
 }
 
 fn execute(region: &Region, program: &OsStr) -> io::Error {
-    if let Err(error) = sys::close_on_exec(false) {
+    if let Err(error) = keep_on_exec(true) {
         return error;
     }
     let mut arguments = env::args_os();
@@ -168,19 +184,32 @@ fn execute(region: &Region, program: &OsStr) -> io::Error {
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    let error = command.args(arguments).env(VARIABLE, region.number().to_string()).exec();
-    match sys::close_on_exec(true) {
+    let error = command.args(arguments).env(VARIABLE, region.as_raw_fd().to_string()).exec();
+    match keep_on_exec(false) {
         Ok(()) => error,
         Err(error) => error,
     }
 }
 
+/// The region of the lives before, by its descriptor's number, with the arrangement of the last one undone.
+fn earlier(heritage: &mut Heritage, number: &OsStr) -> io::Result<Region> {
+    let missing =
+        || io::Error::new(io::ErrorKind::InvalidData, "no earlier life's memory under this descriptor");
+    let number = number.to_str().and_then(|number| number.parse().ok());
+    let region = Region::of(number.and_then(|number| heritage.take(number)).ok_or_else(missing)?)?;
+    if Head::Magic.of(&region).load(Ordering::SeqCst) != MAGIC {
+        return Err(missing());
+    }
+    bury(&region, heritage);
+    Ok(region)
+}
+
 /// Closes what the life before used for the arrangement itself, and collects the process that has gone.
-fn bury(region: &Region) {
+fn bury(region: &Region, heritage: &mut Heritage) {
     for word in [Head::WorkerPidfd, Head::KeeperPidfd, Head::Signalfd] {
-        let number = region.head(word).swap(0, Ordering::SeqCst);
+        let number = word.of(region).swap(0, Ordering::SeqCst);
         let number = i32::try_from(number).unwrap_or(0) - 1;
-        let Some(fd) = sys::inherit(number) else { continue };
+        let Some(fd) = heritage.take(number) else { continue };
         if !matches!(word, Head::Signalfd) {
             // Where it is no child of this process, init collects it.
             let _ = waitid(WaitId::PidFd(fd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
@@ -190,5 +219,5 @@ fn bury(region: &Region) {
 
 fn record(region: &Region, word: Head, fd: &impl AsFd) {
     let number = u64::try_from(fd.as_fd().as_raw_fd()).expect("an open descriptor's number is not negative");
-    region.head(word).store(number + 1, Ordering::SeqCst);
+    word.of(region).store(number + 1, Ordering::SeqCst);
 }

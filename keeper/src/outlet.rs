@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
-use crate::sys;
+use crate::Life;
 
 /// What became of the bytes of an [`Outlet`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,10 +45,9 @@ impl Outlet {
         [self.from.as_raw_fd(), self.into.as_raw_fd()]
     }
 
-    /// The one that an earlier life recorded. `None` where either is not open. The numbers must be that life's record: they
-    /// have no other owner.
-    pub fn inherit(numbers: [RawFd; 2]) -> Option<Outlet> {
-        Some(Outlet { from: sys::inherit(numbers[0])?, into: sys::inherit(numbers[1])? })
+    /// The one that an earlier life recorded. `None` where either is not open.
+    pub fn inherit(life: &mut Life, numbers: [RawFd; 2]) -> Option<Outlet> {
+        Some(Outlet { from: life.inherit(numbers[0])?, into: life.inherit(numbers[1])? })
     }
 
     /// Bytes that were put and have not left.

@@ -3,6 +3,7 @@
 //! - [`Xen`]: hypercalls, from `/dev/xen/privcmd`; a module for each of them: [`version`], [`sysctl`], [`domctl`],
 //!   [`memory`], [`scheduler`], [`pool`].
 //! - [`EventChannels`], [`Grants`], [`Foreign`]: `/dev/xen/evtchn`, `/dev/xen/gntdev`, frames of other domains.
+//! - [`Region`], [`Heritage`], [`Signals`], [`process`]: what outlives a process, for daemons.
 //! - [`Error`]: what was being done, the errno, and the hypervisor's reason where it has one.
 //!
 //! All unsafe code of the tools stands in `linux/`. Everything else goes through [`Gate`], which has a second
@@ -33,6 +34,7 @@ pub use cpus::Cpus;
 pub use error::{Error, Result};
 pub use gate::{Gate, Memory};
 pub use linux::{EventChannels, Foreign, GrantMapping, Grants, Port, Privcmd, StorePage};
+pub use linux::{HEAD_WORDS, Heritage, Region, Signal, Signals, keep_on_exec};
 pub use linux::{clock, process};
 
 /// Number of a domain.

@@ -8,6 +8,7 @@
 //!
 //! A record of the region for each connection: its descriptor, its outlet's two, the last number, how much of the answer has
 //! been put into the outlet, and what is being done just now.
+#![forbid(unsafe_code)]
 
 use std::fs;
 use std::io;
@@ -146,10 +147,10 @@ fn find_again(life: &mut Life, listener: &OwnedFd, kill: u64) -> io::Result<Vec<
     let mut clients = Vec::new();
     for (record, socket, numbers) in open {
         let socket = life.inherit(socket).expect("a recorded socket");
-        let outlet = Outlet::inherit(numbers).expect("a recorded outlet");
+        let outlet = Outlet::inherit(life, numbers).expect("a recorded outlet");
         clients.push(Client { record, socket, outlet });
     }
-    for stranger in life.strangers(&known)? {
+    for stranger in life.strangers(&known) {
         // Pipes among them were an outlet's, and are closed here.
         let path = fs::read_link(format!("/proc/self/fd/{}", stranger.as_raw_fd()))?;
         if path.to_string_lossy().starts_with("socket:") {

@@ -4,7 +4,7 @@
 //! them is ever formed.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use abi::Errno;
 
@@ -53,6 +53,11 @@ impl Mapping {
         // SAFETY: the pages are ours.
         unsafe { libc::madvise(self.base.cast(), self.len(), libc::MADV_DONTFORK) };
         Ok(())
+    }
+
+    /// Where it begins.
+    pub(super) fn base(&self) -> *mut u8 {
+        self.base
     }
 
     pub fn address(&self) -> u64 {
@@ -118,6 +123,14 @@ impl Mapping {
         // SAFETY: inside the mapping and aligned; all that our side does with it is atomic, and the mapping outlives the
         // reference.
         unsafe { AtomicU32::from_ptr(word.cast()) }
+    }
+
+    /// As [`Self::word`], of 8 bytes. `at` is a multiple of 8.
+    pub fn long_word(&self, at: usize) -> &AtomicU64 {
+        let word = self.at(at, 8);
+        assert!(at.is_multiple_of(8), "an unaligned word");
+        // SAFETY: as `word`.
+        unsafe { AtomicU64::from_ptr(word.cast()) }
     }
 }
 

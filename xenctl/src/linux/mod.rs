@@ -1,4 +1,4 @@
-//! The kernel's Xen devices. All unsafe code of the tools stands here.
+//! The kernel's Xen devices, and what else of the kernel no safe wrapper offers. All unsafe code of the tools stands here.
 //!
 //! Structures and numbers are those of the kernel's `xen/privcmd.h`, `xen/evtchn.h` and `xen/gntdev.h`.
 
@@ -6,15 +6,21 @@ pub mod clock;
 mod evtchn;
 mod foreign;
 mod gntdev;
+mod heritage;
 mod mapping;
 mod privcmd;
 pub mod process;
+mod region;
+mod signals;
 mod store_page;
 
 pub use evtchn::{EventChannels, Port};
 pub use foreign::Foreign;
 pub use gntdev::{GrantMapping, Grants};
+pub use heritage::{Heritage, keep_on_exec};
 pub use privcmd::Privcmd;
+pub use region::{HEAD_WORDS, Region};
+pub use signals::{Signal, Signals};
 pub use store_page::StorePage;
 
 use std::fs::{File, OpenOptions};

@@ -1,12 +1,11 @@
 //! Signals as something to wait for: blocked, and read from a descriptor.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use rustix::io::Errno;
-
-/// A signal that the worker waits for.
+/// A signal that a daemon waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Signal {
     /// SIGTERM or SIGINT: leave.
@@ -15,25 +14,19 @@ pub enum Signal {
     Hangup,
 }
 
-impl Signal {
-    pub(crate) fn number(self) -> rustix::process::Signal {
-        match self {
-            Signal::Terminate => rustix::process::Signal::TERM,
-            Signal::Hangup => rustix::process::Signal::HUP,
-        }
-    }
-}
-
 const WAITED_FOR: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
 /// The signals that came: readable when there is one.
 pub struct Signals {
-    fd: OwnedFd,
+    fd: File,
 }
 
 impl Signals {
     /// Blocks them for this process (and those it clones; programs that it starts are not concerned).
-    pub(crate) fn block() -> io::Result<Signals> {
+    ///
+    /// # Errors
+    /// As sigprocmask(2) and signalfd(2).
+    pub fn block() -> io::Result<Signals> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset(3) initialises the set that it is given; the others read and write only that set; a null old
         // mask is allowed; -1 asks signalfd(2) for a new descriptor, which nobody else owns.
@@ -47,7 +40,7 @@ impl Signals {
             }
             match libc::signalfd(-1, set.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) {
                 -1 => Err(io::Error::last_os_error()),
-                fd => Ok(Signals { fd: OwnedFd::from_raw_fd(fd) }),
+                fd => Ok(Signals { fd: OwnedFd::from_raw_fd(fd).into() }),
             }
         }
     }
@@ -58,10 +51,12 @@ impl Signals {
     /// As read(2).
     pub fn next(&self) -> io::Result<Option<Signal>> {
         let mut record = [0; size_of::<libc::signalfd_siginfo>()];
-        match rustix::io::read(&self.fd, &mut record) {
+        match (&self.fd).read(&mut record) {
             Ok(_) => {}
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         }
         // `ssi_signo` is the record's first field.
         let number = i32::from_ne_bytes([record[0], record[1], record[2], record[3]]);
