@@ -5,12 +5,14 @@
 //! the guest's indexes follow the slot's, never the other way round.
 
 use std::io;
+use std::ops::Deref;
 
 use keeper::{Inlet, Outlet, Passed, Region};
+use xenctl::Mapping;
 
 use crate::log::Log;
 use crate::record::{BACKLOG, Given, INPUT, Logged, Record, Shown, Word, step};
-use crate::ring::{self, Page, Place};
+use crate::ring::{IN, OUT};
 use crate::terminal::Terminal;
 
 /// Bytes that go into the pipe to the terminal at once.
@@ -39,11 +41,11 @@ pub struct Turn {
     pub more: bool,
 }
 
-impl<P: Page> Console<P> {
+impl<P: Deref<Target = Mapping>> Console<P> {
     /// Begins with a guest's ring as it is.
     pub fn begin(&self, region: &mut Region) {
         let mut record = Record::new(region, self.slot);
-        let Place { out_cons, in_prod } = ring::place(&self.page);
+        let ((out_cons, _), (_, in_prod)) = (OUT.indexes(&self.page), IN.indexes(&self.page));
         record.set(Word::Taken, out_cons);
         record.set(Word::Shown, Shown { position: out_cons, putting: 0 });
         record.set(Word::Logged, Logged { position: out_cons, writing: 0 });
@@ -75,9 +77,7 @@ impl<P: Page> Console<P> {
             record.set(Word::Given, Given { from: 0, to: heard as u16, ..given });
             record.set(Word::Hearing, 0_u64);
         }
-        let given: Given = record.get(Word::Given);
-        let taken: u64 = record.get(Word::Taken);
-        ring::tell(&self.page, Place { out_cons: taken as u32, in_prod: given.in_prod });
+        self.tell(&record);
         Ok(())
     }
 
@@ -106,10 +106,7 @@ impl<P: Page> Console<P> {
     fn take(&self, record: &mut Record, wait: bool) -> bool {
         let taken: u64 = record.get(Word::Taken);
         let taken = taken as u32;
-        let ready = ring::ready(&self.page, taken);
-        if ready == 0 {
-            return false;
-        }
+        let Some(ready @ 1..) = OUT.ready(&self.page, taken) else { return false };
         // What the terminal has not taken by now, beyond the limit, it never will.
         let shown: Shown = record.get(Word::Shown);
         let kept = taken.wrapping_sub(shown.position) as usize + ready;
@@ -123,10 +120,10 @@ impl<P: Page> Console<P> {
         }
         let first = record.backlog(taken, ready);
         let len = first.len();
-        ring::copy_out(&self.page, taken, first);
+        OUT.copy_out(&self.page, taken, first);
         if len < ready {
             let position = taken.wrapping_add(len as u32);
-            ring::copy_out(&self.page, position, record.backlog(position, ready - len));
+            OUT.copy_out(&self.page, position, record.backlog(position, ready - len));
         }
         let taken = taken.wrapping_add(ready as u32);
         record.set(Word::Taken, taken);
@@ -136,7 +133,8 @@ impl<P: Page> Console<P> {
 
     fn tell(&self, record: &Record) {
         let (taken, given): (u64, Given) = (record.get(Word::Taken), record.get(Word::Given));
-        ring::tell(&self.page, Place { out_cons: taken as u32, in_prod: given.in_prod });
+        OUT.took(&self.page, taken as u32);
+        IN.put(&self.page, given.in_prod);
         step();
     }
 
@@ -211,12 +209,12 @@ impl<P: Page> Console<P> {
             record.set(Word::Given, given);
             record.set(Word::Hearing, 0_u64);
         }
-        let room = ring::room(&self.page, given.in_prod).min(usize::from(given.to - given.from));
+        let room = IN.room(&self.page, given.in_prod).unwrap_or(0).min(usize::from(given.to - given.from));
         if room == 0 {
             return Ok(false);
         }
         let from = usize::from(given.from);
-        ring::copy_in(&self.page, given.in_prod, &record.input()[from..from + room]);
+        IN.copy_in(&self.page, given.in_prod, &record.input()[from..from + room]);
         step();
         given.in_prod = given.in_prod.wrapping_add(room as u32);
         given.from += room as u16;

@@ -158,15 +158,9 @@ impl Daemon {
 
     /// Which domains there are: consoles of those that have gone are given up, those of new ones are watched.
     fn domains(&mut self, life: &mut Life) -> Result<()> {
-        let mut alive = Vec::new();
-        let mut next = 0;
-        loop {
-            let some = self.xen.domains(DomId(next))?;
-            let Some(last) = some.last() else { break };
-            next = last.domain + 1;
-            let living = some.iter().filter(|info| info.flags & abi::domctl::XEN_DOMINF_DYING == 0);
-            alive.extend(living.map(|info| DomId(info.domain)).filter(|domain| domain.0 != 0));
-        }
+        let all = self.xen.domains(DomId(1))?;
+        let living = all.iter().filter(|info| info.flags & abi::domctl::XEN_DOMINF_DYING == 0);
+        let alive: Vec<_> = living.map(|info| DomId(info.domain)).collect();
         let (stay, go): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.guests).into_iter().partition(|guest| alive.contains(&guest.domain));
         self.guests = stay;

@@ -2,64 +2,25 @@
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use abi::grant_table::GNTTAB_RESERVED_CONSOLE;
 use anyhow::{Context, Result, anyhow};
 use keeper::{Inlet, Life, Outlet, Region};
 use toolstack::names;
 use toolstack::store::Client;
-use xenctl::{DomId, EventChannels, Foreign, GrantMapping, Grants, Port, Privcmd};
+use xenctl::{DomId, EventChannels, Port, SharedPage};
 
 use crate::console::{Console, Turn};
 use crate::log::Log;
 use crate::options::{Options, Overflow};
 use crate::record::{self, BACKLOG, Record, Word};
-use crate::ring::Page;
 use crate::stamp;
 use crate::terminal::Terminal;
 
-/// The reference under which a builder grants the console's page (`GNTTAB_RESERVED_CONSOLE`).
-const RESERVED_CONSOLE: u32 = 0;
 /// So many turns in a row of a guest that never stops to write; then it waits until a [`WINDOW`] is over.
 const TURNS: u32 = 64;
 const WINDOW: Duration = Duration::from_millis(100);
-
-/// The console's page in this process.
-pub enum Shared {
-    Grant(GrantMapping),
-    Frame(Foreign),
-}
-
-impl Page for Shared {
-    fn load(&self, at: usize) -> u32 {
-        match self {
-            Self::Grant(page) => page.word(at).load(Ordering::Acquire),
-            Self::Frame(page) => page.word(at).load(Ordering::Acquire),
-        }
-    }
-
-    fn store(&self, at: usize, value: u32) {
-        match self {
-            Self::Grant(page) => page.word(at).store(value, Ordering::Release),
-            Self::Frame(page) => page.word(at).store(value, Ordering::Release),
-        }
-    }
-
-    fn read(&self, at: usize, bytes: &mut [u8]) {
-        match self {
-            Self::Grant(page) => page.read(at, bytes),
-            Self::Frame(page) => page.read(at, bytes),
-        }
-    }
-
-    fn write(&self, at: usize, bytes: &[u8]) {
-        match self {
-            Self::Grant(page) => page.write(at, bytes),
-            Self::Frame(page) => page.write(at, bytes),
-        }
-    }
-}
 
 /// What the store says of a console.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,7 +58,7 @@ pub fn wanted(store: &mut Client, domain: DomId) -> xenctl::Result<Option<Wanted
 pub struct Guest {
     pub domain: DomId,
     pub wanted: Wanted,
-    pub console: Console<Shared>,
+    pub console: Console<SharedPage>,
     pub channel: EventChannels,
     port: Port,
     /// The last turn found the terminal full.
@@ -115,7 +76,7 @@ impl Guest {
     /// As the system calls; nothing of it stays then.
     pub fn attach(life: &mut Life, domain: DomId, wanted: Wanted, log: Option<Log>) -> Result<Self> {
         let slot = free(&mut life.region)?;
-        let page = page(domain, wanted)?;
+        let page = SharedPage::of(domain, GNTTAB_RESERVED_CONSOLE, wanted.frame)?;
         let channel = EventChannels::open()?;
         channel.set_nonblocking(true)?;
         let port = channel.bind_interdomain(domain, wanted.port)?;
@@ -161,7 +122,7 @@ impl Guest {
         let terminal = Terminal::of(master, slave)?;
         let wanted = wanted(store, domain)?.context("the store has no console any more")?;
         let log = log(store, domain, options)?;
-        let page = page(domain, wanted)?;
+        let page = SharedPage::of(domain, GNTTAB_RESERVED_CONSOLE, wanted.frame)?;
         let mut console = Console { page, slot, terminal, outlet, inlet, log, limit: wanted.limit };
         console.settle(&mut life.region)?;
         let mut guest = Self::working(domain, wanted, console, channel, port);
@@ -175,7 +136,7 @@ impl Guest {
     fn working(
         domain: DomId,
         wanted: Wanted,
-        console: Console<Shared>,
+        console: Console<SharedPage>,
         channel: EventChannels,
         port: Port,
     ) -> Self {
@@ -230,14 +191,6 @@ pub fn numbers(record: &Record) -> [RawFd; 7] {
     use Word::{Channel, Inlet, InletInto, Master, Outlet, OutletInto, Slave};
     [Channel, Master, Slave, Outlet, OutletInto, Inlet, InletInto]
         .map(|word| record.get::<u64>(word) as RawFd - 1)
-}
-
-fn page(domain: DomId, wanted: Wanted) -> xenctl::Result<Shared> {
-    match Grants::open().and_then(|grants| grants.map(domain, RESERVED_CONSOLE)) {
-        Ok(page) => Ok(Shared::Grant(page)),
-        // A builder that grants nothing tells the frame.
-        Err(_) => Foreign::frames(&Privcmd::open()?, domain, &[wanted.frame], true).map(Shared::Frame),
-    }
 }
 
 fn free(region: &mut Region) -> Result<usize> {

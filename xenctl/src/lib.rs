@@ -2,7 +2,8 @@
 //!
 //! - [`Xen`]: hypercalls, from `/dev/xen/privcmd`; a module for each of them: [`version`], [`sysctl`], [`domctl`],
 //!   [`memory`], [`scheduler`], [`pool`].
-//! - [`EventChannels`], [`Grants`], [`Foreign`]: `/dev/xen/evtchn`, `/dev/xen/gntdev`, frames of other domains.
+//! - [`EventChannels`], [`Grants`], [`Foreign`]: `/dev/xen/evtchn`, `/dev/xen/gntdev`, frames of other domains;
+//!   [`SharedPage`] and [`ring`]: what a daemon has of a guest.
 //! - [`Region`], [`Heritage`], [`Signals`], [`process`]: what outlives a process, for daemons.
 //! - [`Error`]: what was being done, the errno, and the hypervisor's reason where it has one.
 //!
@@ -20,7 +21,9 @@ mod gate;
 mod linux;
 pub mod memory;
 pub mod pool;
+pub mod ring;
 pub mod scheduler;
+mod shared_page;
 pub mod sysctl;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -33,9 +36,10 @@ pub use call::{Buffer, Xen};
 pub use cpus::Cpus;
 pub use error::{Error, Result};
 pub use gate::{Gate, Memory};
-pub use linux::{EventChannels, Foreign, GrantMapping, Grants, Port, Privcmd, StorePage};
+pub use linux::{EventChannels, Foreign, GrantMapping, Grants, Mapping, Port, Privcmd, StorePage};
 pub use linux::{HEAD_WORDS, Heritage, Region, Signal, Signals, keep_on_exec};
 pub use linux::{clock, process};
+pub use shared_page::SharedPage;
 
 /// Number of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,190 +1,165 @@
 //! A guest's ring: the page of `struct xenstore_domain_interface`, as a stream of bytes each way.
 //!
-//! The guest can write all of the page at any time. Each index is read once, and what two of them say
-//! together is checked before a byte is copied; who makes them disagree loses its own connection.
+//! The guest can write all of the page at any time; who makes its indexes disagree with this side's loses its own
+//! connection.
 
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ops::Deref;
+use std::sync::atomic::Ordering;
 
 use abi::io::xs_wire::{self as xs, XENSTORE_RING_SIZE, XenstoreDomainInterface as Interface};
+use xenctl::Mapping;
+use xenctl::ring::ByteRing;
 
-/// A shared page. No reference to its bytes is ever formed.
-pub trait Page {
-    /// Copies bytes out of it, from byte `at` on.
-    fn read(&self, at: usize, to: &mut [u8]);
-    /// Copies bytes into it.
-    fn write(&self, at: usize, from: &[u8]);
-    /// A word that both sides change; `at` is a multiple of 4.
-    fn word(&self, at: usize) -> &AtomicU32;
-}
+/// From the guest.
+const REQUESTS: ByteRing = ByteRing {
+    at: offset_of!(Interface, req),
+    size: XENSTORE_RING_SIZE,
+    cons: offset_of!(Interface, req_cons),
+    prod: offset_of!(Interface, req_prod),
+};
+
+/// To the guest.
+const RESPONSES: ByteRing = ByteRing {
+    at: offset_of!(Interface, rsp),
+    size: XENSTORE_RING_SIZE,
+    cons: offset_of!(Interface, rsp_cons),
+    prod: offset_of!(Interface, rsp_prod),
+};
 
 /// The indexes do not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
-/// One page as a ring. Nothing is kept beside it.
+/// How far this side is in both directions: its own indexes, whatever the page says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Of requests: those before have been taken.
+    pub cons: u32,
+    /// Of responses: those before have been sent.
+    pub prod: u32,
+}
+
+impl Place {
+    /// Where a ring stands that a daemon takes over.
+    pub fn of(page: &Mapping) -> Self {
+        Self { cons: REQUESTS.indexes(page).0, prod: RESPONSES.indexes(page).1 }
+    }
+}
+
+/// One page as a ring.
 pub struct Ring<P>(pub P);
 
-impl<P: Page> Ring<P> {
+impl<P: Deref<Target = Mapping>> Ring<P> {
     /// Says what this side can do. Before anything else.
     pub fn begin(&self) {
         let features = xs::XENSTORE_SERVER_FEATURE_RECONNECTION | xs::XENSTORE_SERVER_FEATURE_ERROR;
-        self.word(offset_of!(Interface, server_features)).store(features, Ordering::SeqCst);
+        self.0.word(offset_of!(Interface, server_features)).store(features, Ordering::SeqCst);
         self.fail(xs::XENSTORE_ERROR_NONE);
     }
 
     /// Whether the guest wants to begin anew. Then nothing else of the page counts.
     pub fn wants_reconnection(&self) -> bool {
-        self.word(offset_of!(Interface, connection)).load(Ordering::SeqCst) == xs::XENSTORE_RECONNECT
+        self.0.word(offset_of!(Interface, connection)).load(Ordering::SeqCst) == xs::XENSTORE_RECONNECT
     }
 
-    /// Empties both directions and tells the guest that it may begin.
+    /// Empties both directions, which begin at [`Place::default`] then, and tells the guest that it may begin.
     pub fn reconnect(&self) {
-        use xs::XenstoreDomainInterface as I;
-        for at in [
-            offset_of!(I, req_cons),
-            offset_of!(I, req_prod),
-            offset_of!(I, rsp_cons),
-            offset_of!(I, rsp_prod),
-        ] {
-            self.word(at).store(0, Ordering::SeqCst);
+        for ring in [REQUESTS, RESPONSES] {
+            ring.took(&self.0, 0);
+            ring.put(&self.0, 0);
         }
         self.fail(xs::XENSTORE_ERROR_NONE);
-        self.word(offset_of!(I, connection)).store(xs::XENSTORE_CONNECTED, Ordering::SeqCst);
+        self.0.word(offset_of!(Interface, connection)).store(xs::XENSTORE_CONNECTED, Ordering::SeqCst);
     }
 
     /// Why the connection is over (`XENSTORE_ERROR_*`).
     pub fn fail(&self, error: u32) {
-        self.word(offset_of!(Interface, error)).store(error, Ordering::SeqCst);
+        self.0.word(offset_of!(Interface, error)).store(error, Ordering::SeqCst);
     }
 
-    /// Bytes that the guest has sent. They stay in the ring until [`Self::consume`].
-    pub fn received(&self) -> Result<Vec<u8>, Broken> {
-        let (from, len) = self.indexes(offset_of!(Interface, req_cons), offset_of!(Interface, req_prod))?;
-        let mut bytes = vec![0; len];
-        let (start, first) = wrapped(from, len);
-        self.0.read(offset_of!(Interface, req) + start, &mut bytes[..first]);
-        self.0.read(offset_of!(Interface, req), &mut bytes[first..]);
+    /// Bytes that the guest has sent. They stay in the ring until [`Self::tell`].
+    pub fn received(&self, place: Place) -> Result<Vec<u8>, Broken> {
+        let mut bytes = vec![0; REQUESTS.ready(&self.0, place.cons).ok_or(Broken)?];
+        REQUESTS.copy_out(&self.0, place.cons, &mut bytes);
         Ok(bytes)
     }
 
-    /// Gives the room of the first `count` received bytes back.
-    pub fn consume(&self, count: usize) {
-        let word = self.word(offset_of!(Interface, req_cons));
-        let now = word.load(Ordering::SeqCst);
-        word.store(now.wrapping_add(count as u32), Ordering::SeqCst);
-    }
-
-    /// Sends what there is room for, and tells how many bytes that were.
-    pub fn send(&self, bytes: &[u8]) -> Result<usize, Broken> {
-        let at = offset_of!(Interface, rsp_prod);
-        let (from, used) = self.indexes(offset_of!(Interface, rsp_cons), at)?;
-        let count = bytes.len().min(XENSTORE_RING_SIZE - used);
-        let prod = from.wrapping_add(used as u32);
-        let (start, first) = wrapped(prod, count);
-        self.0.write(offset_of!(Interface, rsp) + start, &bytes[..first]);
-        self.0.write(offset_of!(Interface, rsp), &bytes[first..count]);
-        // The bytes are there before the index says so.
-        self.word(at).store(prod.wrapping_add(count as u32), Ordering::SeqCst);
+    /// Puts in what there is room for, and answers how many bytes that were. The guest sees none of them before
+    /// [`Self::tell`].
+    pub fn put(&self, place: Place, bytes: &[u8]) -> Result<usize, Broken> {
+        let count = bytes.len().min(RESPONSES.room(&self.0, place.prod).ok_or(Broken)?);
+        RESPONSES.copy_in(&self.0, place.prod, &bytes[..count]);
         Ok(count)
     }
 
-    fn word(&self, at: usize) -> &AtomicU32 {
-        self.0.word(at)
+    /// Tells the guest how far this side is.
+    pub fn tell(&self, place: Place) {
+        REQUESTS.took(&self.0, place.cons);
+        RESPONSES.put(&self.0, place.prod);
     }
-
-    /// Where a direction's bytes begin, and how many there are.
-    fn indexes(&self, cons: usize, prod: usize) -> Result<(u32, usize), Broken> {
-        let cons = self.word(cons).load(Ordering::SeqCst);
-        let prod = self.word(prod).load(Ordering::SeqCst);
-        let len = prod.wrapping_sub(cons) as usize;
-        if len > XENSTORE_RING_SIZE { Err(Broken) } else { Ok((cons, len)) }
-    }
-}
-
-/// Where an index is in the buffer, and how many of `len` bytes come before the buffer's end.
-fn wrapped(index: u32, len: usize) -> (usize, usize) {
-    let start = index as usize % XENSTORE_RING_SIZE;
-    (start, len.min(XENSTORE_RING_SIZE - start))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A page that no other domain has.
-    struct Own(Vec<AtomicU32>);
+    struct Paper(Mapping);
 
-    impl Page for Own {
-        fn read(&self, at: usize, to: &mut [u8]) {
-            for (at, byte) in (at..).zip(to) {
-                *byte = self.0[at / 4].load(Ordering::SeqCst).to_le_bytes()[at % 4];
-            }
-        }
+    impl Deref for Paper {
+        type Target = Mapping;
 
-        fn write(&self, at: usize, from: &[u8]) {
-            for (at, &byte) in (at..).zip(from) {
-                let mut word = self.0[at / 4].load(Ordering::SeqCst).to_le_bytes();
-                word[at % 4] = byte;
-                self.0[at / 4].store(u32::from_le_bytes(word), Ordering::SeqCst);
-            }
-        }
-
-        fn word(&self, at: usize) -> &AtomicU32 {
-            &self.0[at / 4]
+        fn deref(&self) -> &Mapping {
+            &self.0
         }
     }
 
-    fn ring() -> Ring<Own> {
-        Ring(Own((0..1024).map(|_| AtomicU32::new(0)).collect()))
-    }
-
-    fn set(ring: &Ring<Own>, at: usize, value: u32) {
-        ring.word(at).store(value, Ordering::SeqCst);
+    fn ring() -> Ring<Paper> {
+        Ring(Paper(Mapping::anonymous(1).unwrap()))
     }
 
     /// The guest's side of a request.
-    fn guest_sends(ring: &Ring<Own>, bytes: &[u8]) {
-        let prod = ring.word(offset_of!(Interface, req_prod)).load(Ordering::SeqCst);
-        for (at, &byte) in bytes.iter().enumerate() {
-            let index = prod.wrapping_add(at as u32);
-            ring.0.write(index as usize % XENSTORE_RING_SIZE, &[byte]);
-        }
-        set(ring, offset_of!(Interface, req_prod), prod.wrapping_add(bytes.len() as u32));
+    fn guest_sends(ring: &Ring<Paper>, bytes: &[u8]) {
+        let (_, prod) = REQUESTS.indexes(&ring.0);
+        REQUESTS.copy_in(&ring.0, prod, bytes);
+        REQUESTS.put(&ring.0, prod.wrapping_add(bytes.len() as u32));
     }
 
     #[test]
-    fn bytes_come_and_go_across_the_end_of_the_buffer_and_of_the_index() {
+    fn bytes_come_and_go_and_are_seen_when_it_is_told() {
         let ring = ring();
-        for at in [offset_of!(Interface, req_cons), offset_of!(Interface, req_prod)] {
-            set(&ring, at, u32::MAX - 700);
-        }
-        for at in [offset_of!(Interface, rsp_cons), offset_of!(Interface, rsp_prod)] {
-            set(&ring, at, u32::MAX - 5);
-        }
+        let mut place = Place { cons: u32::MAX - 700, prod: u32::MAX - 5 };
+        ring.tell(place);
+        RESPONSES.took(&ring.0, place.prod);
+        REQUESTS.put(&ring.0, place.cons);
+        assert_eq!(Place::of(&ring.0), place);
         for round in 0..5u8 {
-            let bytes = [round; 300];
-            guest_sends(&ring, &bytes);
-            assert_eq!(ring.received(), Ok(bytes.to_vec()));
-            ring.consume(bytes.len());
-            assert_eq!(ring.received(), Ok(vec![]));
+            guest_sends(&ring, &[round; 300]);
+            assert_eq!(ring.received(place), Ok(vec![round; 300]));
+            place.cons = place.cons.wrapping_add(300);
+            ring.tell(place);
+            assert_eq!(ring.received(place), Ok(vec![]));
         }
-        assert_eq!(ring.send(&[7; 1000]), Ok(1000));
-        assert_eq!(ring.send(&[8; 1000]), Ok(24), "what there is room for");
-        let mut last = [0; 1];
-        let at = u32::MAX.wrapping_sub(5).wrapping_add(1023) as usize % XENSTORE_RING_SIZE;
-        ring.0.read(offset_of!(Interface, rsp) + at, &mut last);
-        assert_eq!(last, [8]);
-        assert_eq!(ring.send(b"more"), Ok(0));
+        assert_eq!(ring.put(place, &[7; 1000]), Ok(1000));
+        assert_eq!(RESPONSES.ready(&ring.0, place.prod), Some(0), "not told yet");
+        let begun = place.prod;
+        place.prod = place.prod.wrapping_add(1000);
+        ring.tell(place);
+        assert_eq!(RESPONSES.ready(&ring.0, begun), Some(1000));
+        assert_eq!(ring.put(place, &[8; 1000]), Ok(24), "what there is room for");
+        place.prod = place.prod.wrapping_add(24);
+        ring.tell(place);
+        assert_eq!(ring.put(place, b"more"), Ok(0));
     }
 
     #[test]
     fn indexes_that_disagree_are_seen_before_anything_is_copied() {
         let ring = ring();
-        set(&ring, offset_of!(Interface, req_prod), 1025);
-        assert_eq!(ring.received(), Err(Broken));
-        set(&ring, offset_of!(Interface, rsp_cons), 1);
-        assert_eq!(ring.send(b"x"), Err(Broken));
+        guest_sends(&ring, &[0; 1024]);
+        REQUESTS.put(&ring.0, 1025);
+        assert_eq!(ring.received(Place::default()), Err(Broken));
+        RESPONSES.took(&ring.0, 1);
+        assert_eq!(ring.put(Place::default(), b"x"), Err(Broken));
     }
 
     #[test]
@@ -192,16 +167,17 @@ mod tests {
         let ring = ring();
         ring.begin();
         guest_sends(&ring, b"half a mess");
-        ring.send(b"unread").unwrap();
+        ring.tell(Place { cons: 0, prod: 6 });
         ring.fail(xs::XENSTORE_ERROR_PROTO);
         assert!(!ring.wants_reconnection());
-        set(&ring, offset_of!(Interface, connection), xs::XENSTORE_RECONNECT);
+        ring.0.word(offset_of!(Interface, connection)).store(xs::XENSTORE_RECONNECT, Ordering::SeqCst);
         assert!(ring.wants_reconnection());
         ring.reconnect();
         assert!(!ring.wants_reconnection());
-        assert_eq!(ring.received(), Ok(vec![]));
-        assert_eq!(ring.send(&[0; 2000]), Ok(XENSTORE_RING_SIZE));
-        assert_eq!(ring.word(offset_of!(Interface, error)).load(Ordering::SeqCst), xs::XENSTORE_ERROR_NONE);
-        assert_eq!(ring.word(offset_of!(Interface, server_features)).load(Ordering::SeqCst), 3);
+        assert_eq!(ring.received(Place::default()), Ok(vec![]));
+        assert_eq!(ring.put(Place::default(), &[0; 2000]), Ok(XENSTORE_RING_SIZE));
+        let word = |at| ring.0.word(at).load(Ordering::SeqCst);
+        assert_eq!(word(offset_of!(Interface, error)), xs::XENSTORE_ERROR_NONE);
+        assert_eq!(word(offset_of!(Interface, server_features)), 3);
     }
 }

@@ -1,6 +1,6 @@
 //! [`Foreign`]: frames of another domain, or of what the hypervisor keeps for it, in this process.
 
-use std::sync::atomic::AtomicU32;
+use std::ops::Deref;
 
 use abi::Errno;
 
@@ -92,18 +92,13 @@ impl Foreign {
     pub fn pages(&self) -> usize {
         self.mapping.len() / PAGE
     }
+}
 
-    pub fn read(&self, at: usize, to: &mut [u8]) {
-        self.mapping.read(at, to);
-    }
+impl Deref for Foreign {
+    type Target = Mapping;
 
-    pub fn write(&self, at: usize, from: &[u8]) {
-        self.mapping.write(at, from);
-    }
-
-    /// A word that both sides change; `at` is a multiple of 4.
-    pub fn word(&self, at: usize) -> &AtomicU32 {
-        self.mapping.word(at)
+    fn deref(&self) -> &Mapping {
+        &self.mapping
     }
 }
 

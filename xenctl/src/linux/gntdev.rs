@@ -1,9 +1,9 @@
 //! [`Grants`]: pages that other domains grant, by `/dev/xen/gntdev`.
 
 use std::fs::File;
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use abi::Errno;
 
@@ -114,22 +114,13 @@ impl GrantMapping {
     pub fn index(&self) -> u64 {
         self.index
     }
+}
 
-    fn mapping(&self) -> &Mapping {
+impl Deref for GrantMapping {
+    type Target = Mapping;
+
+    fn deref(&self) -> &Mapping {
         self.mapping.as_ref().expect("there until it is dropped")
-    }
-
-    pub fn read(&self, at: usize, to: &mut [u8]) {
-        self.mapping().read(at, to);
-    }
-
-    pub fn write(&self, at: usize, from: &[u8]) {
-        self.mapping().write(at, from);
-    }
-
-    /// A word that both sides change; `at` is a multiple of 4.
-    pub fn word(&self, at: usize) -> &AtomicU32 {
-        self.mapping().word(at)
     }
 }
 

@@ -22,8 +22,16 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
+    /// Pages of this process alone.
+    ///
+    /// # Errors
+    /// As mmap(2).
+    pub fn anonymous(pages: usize) -> Result<Self, Errno> {
+        Self::new(None, 0, pages, true)
+    }
+
     /// Pages of a device from byte `offset` on, or anonymous ones.
-    pub fn new(
+    pub(super) fn new(
         device: Option<BorrowedFd<'_>>,
         offset: u64,
         pages: usize,
@@ -44,7 +52,7 @@ impl Mapping {
     }
 
     /// Keeps the pages where they are, and from children.
-    pub fn lock(&self) -> Result<(), Errno> {
+    pub(super) fn lock(&self) -> Result<(), Errno> {
         // SAFETY: the pages are ours.
         if unsafe { libc::mlock(self.base.cast(), self.len()) } != 0 {
             return Err(last_errno());
@@ -60,11 +68,13 @@ impl Mapping {
         self.base
     }
 
+    /// Where it begins, as the kernel and the hypervisor know it.
     pub fn address(&self) -> u64 {
         self.base as u64
     }
 
-    /// Bytes.
+    /// Bytes, whole pages.
+    #[expect(clippy::len_without_is_empty, reason = "nobody maps nothing")]
     pub fn len(&self) -> usize {
         self.pages * PAGE
     }
@@ -80,6 +90,10 @@ impl Mapping {
         unsafe { self.base.add(at) }
     }
 
+    /// Copies bytes out, from byte `at` on.
+    ///
+    /// # Panics
+    /// Where some of them are not inside; so do the others.
     pub fn read(&self, at: usize, to: &mut [u8]) {
         let from = self.at(at, to.len());
         let mut done = 0;
@@ -98,6 +112,7 @@ impl Mapping {
         }
     }
 
+    /// Copies bytes in, from byte `at` on.
     pub fn write(&self, at: usize, from: &[u8]) {
         let to = self.at(at, from.len());
         let mut done = 0;

@@ -18,6 +18,7 @@ pub use evtchn::{EventChannels, Port};
 pub use foreign::Foreign;
 pub use gntdev::{GrantMapping, Grants};
 pub use heritage::{Heritage, keep_on_exec};
+pub use mapping::Mapping;
 pub use privcmd::Privcmd;
 pub use region::{HEAD_WORDS, Region};
 pub use signals::{Signal, Signals};

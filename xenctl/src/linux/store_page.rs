@@ -1,8 +1,8 @@
 //! [`StorePage`]: the ring between dom0's own kernel and the store's daemon.
 
 use std::fs::{File, read_to_string};
+use std::ops::Deref;
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicU32;
 
 use abi::Errno;
 
@@ -35,17 +35,12 @@ impl StorePage {
             .map_err(|errno| Error::new(format!("mapping {PAGE}"), errno))?;
         Ok((Self { mapping }, port))
     }
+}
 
-    pub fn read(&self, at: usize, to: &mut [u8]) {
-        self.mapping.read(at, to);
-    }
+impl Deref for StorePage {
+    type Target = Mapping;
 
-    pub fn write(&self, at: usize, from: &[u8]) {
-        self.mapping.write(at, from);
-    }
-
-    /// A word that both sides change; `at` is a multiple of 4.
-    pub fn word(&self, at: usize) -> &AtomicU32 {
-        self.mapping.word(at)
+    fn deref(&self) -> &Mapping {
+        &self.mapping
     }
 }

@@ -2,62 +2,26 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::AtomicU32;
 
 use abi::domctl::{XEN_DOMINF_DYING, XEN_DOMINF_SHUTDOWN};
 use abi::grant_table::GNTTAB_RESERVED_XENSTORE;
 use abi::io::xs_wire as xs;
 use abi::xen::VIRQ_DOM_EXC;
 use anyhow::{Context, Result};
-use xenctl::{DomId, EventChannels, Foreign, GrantMapping, Grants, Port, Privcmd, StorePage, Xen};
+use xenctl::{DomId, EventChannels, Port, SharedPage, StorePage, Xen};
 
-use xenstore::ring::{Broken, Page, Ring};
+use xenstore::ring::{Broken, Place, Ring};
 use xenstore::{ConnId, Error, Introduction, Store};
 
-/// A guest's page, however it could be mapped.
-enum Shared {
-    Granted(GrantMapping),
-    Foreign(Foreign),
-    /// Dom0's own.
-    Own(StorePage),
-}
-
-impl Page for Shared {
-    fn read(&self, at: usize, to: &mut [u8]) {
-        match self {
-            Self::Granted(page) => page.read(at, to),
-            Self::Foreign(page) => page.read(at, to),
-            Self::Own(page) => page.read(at, to),
-        }
-    }
-
-    fn write(&self, at: usize, from: &[u8]) {
-        match self {
-            Self::Granted(page) => page.write(at, from),
-            Self::Foreign(page) => page.write(at, from),
-            Self::Own(page) => page.write(at, from),
-        }
-    }
-
-    fn word(&self, at: usize) -> &AtomicU32 {
-        match self {
-            Self::Granted(page) => page.word(at),
-            Self::Foreign(page) => page.word(at),
-            Self::Own(page) => page.word(at),
-        }
-    }
-}
-
 struct Guest {
-    ring: Ring<Shared>,
+    ring: Ring<SharedPage>,
+    place: Place,
     port: Port,
 }
 
 pub struct Guests {
     xen: Xen,
     events: EventChannels,
-    grants: Grants,
-    privcmd: Privcmd,
     /// Fires when a domain shuts down, crashes or is gone.
     exceptions: Port,
     guests: HashMap<ConnId, Guest>,
@@ -70,15 +34,7 @@ impl Guests {
         let events = EventChannels::open()?;
         events.set_nonblocking(true)?;
         let exceptions = events.bind_virq(VIRQ_DOM_EXC)?;
-        Ok(Self {
-            xen: Xen::open()?,
-            grants: Grants::open()?,
-            privcmd: Privcmd::open()?,
-            events,
-            exceptions,
-            guests: HashMap::new(),
-            by_port: HashMap::new(),
-        })
+        Ok(Self { xen: Xen::open()?, events, exceptions, guests: HashMap::new(), by_port: HashMap::new() })
     }
 
     /// Readable when a guest or the hypervisor wants something.
@@ -91,7 +47,7 @@ impl Guests {
         let (page, remote) = StorePage::open()?;
         let port = self.events.bind_interdomain(DomId(0), remote).context("the channel of dom0's kernel")?;
         let conn = store.introduce_first(0, 0, remote);
-        self.insert(conn, Guest { ring: Ring(Shared::Own(page)), port });
+        self.insert(conn, Guest::new(SharedPage::Own(page), port));
         self.serve(store, conn);
         Ok(())
     }
@@ -114,15 +70,17 @@ impl Guests {
 
     /// Moves bytes in both directions, as far as they go; the guest's next event goes on with the rest.
     pub fn serve(&mut self, store: &mut Store, conn: ConnId) {
-        let Some(guest) = self.guests.get(&conn) else { return };
+        let Some(guest) = self.guests.get_mut(&conn) else { return };
         if guest.ring.wants_reconnection() {
             store.restart(conn);
             guest.ring.reconnect();
-            self.notify(guest.port);
+            guest.place = Place::default();
+            let _ = self.events.notify(guest.port);
         }
+        let port = guest.port;
         match guest.turn(store, conn) {
             Ok(false) => {}
-            Ok(true) => self.notify(guest.port),
+            Ok(true) => self.notify(port),
             Err(Broken) => {
                 guest.ring.fail(xs::XENSTORE_ERROR_RINGIDX);
                 store.end(conn);
@@ -150,13 +108,9 @@ impl Guests {
 
     fn connect(&self, asked: &Introduction) -> Result<Guest> {
         let domid = DomId(asked.domid);
-        // A grant is enough for a guest that gives one; a frame can be mapped by who may do everything.
-        let page = match self.grants.map(domid, GNTTAB_RESERVED_XENSTORE) {
-            Ok(page) => Shared::Granted(page),
-            Err(_) => Shared::Foreign(Foreign::frames(&self.privcmd, domid, &[asked.gfn], true)?),
-        };
+        let page = SharedPage::of(domid, GNTTAB_RESERVED_XENSTORE, asked.gfn)?;
         let port = self.events.bind_interdomain(domid, asked.port)?;
-        Ok(Guest { ring: Ring(page), port })
+        Ok(Guest::new(page, port))
     }
 
     fn insert(&mut self, conn: ConnId, guest: Guest) {
@@ -175,12 +129,13 @@ impl Guests {
 
     /// A guest broke the protocol: it is told, and may connect anew.
     pub fn end(&mut self, store: &mut Store, conn: ConnId) {
-        let Some(guest) = self.guests.get(&conn) else { return };
+        let Some(guest) = self.guests.get_mut(&conn) else { return };
         // What it had asked for properly is still answered; where its ring is broken, that is all.
         if guest.turn(store, conn).is_ok() {
             guest.ring.fail(xs::XENSTORE_ERROR_PROTO);
         }
-        self.notify(guest.port);
+        let port = guest.port;
+        self.notify(port);
     }
 
     fn notify(&self, port: Port) {
@@ -204,29 +159,36 @@ impl Guests {
 }
 
 impl Guest {
+    fn new(page: SharedPage, port: Port) -> Self {
+        Self { place: Place::of(&page), ring: Ring(page), port }
+    }
+
     /// Sends, receives once, and sends what that answered. Whether the guest must be told.
-    fn turn(&self, store: &mut Store, conn: ConnId) -> std::result::Result<bool, Broken> {
+    fn turn(&mut self, store: &mut Store, conn: ConnId) -> std::result::Result<bool, Broken> {
         let mut moved = self.send(store, conn)?;
         if store.connection(conn).is_some_and(|connection| connection.may_ask()) {
-            let bytes = self.ring.received()?;
+            let bytes = self.ring.received(self.place)?;
             if !bytes.is_empty() {
                 store.input(conn, &bytes);
-                self.ring.consume(bytes.len());
+                self.place.cons = self.place.cons.wrapping_add(bytes.len() as u32);
+                self.ring.tell(self.place);
                 moved = true;
             }
         }
         Ok(self.send(store, conn)? || moved)
     }
 
-    fn send(&self, store: &mut Store, conn: ConnId) -> std::result::Result<bool, Broken> {
+    fn send(&mut self, store: &mut Store, conn: ConnId) -> std::result::Result<bool, Broken> {
         let mut moved = false;
         loop {
             let Some(connection) = store.connection(conn) else { return Ok(moved) };
             let Some(message) = connection.output().next() else { return Ok(moved) };
-            let count = self.ring.send(message)?;
+            let count = self.ring.put(self.place, message)?;
             if count == 0 {
                 return Ok(moved);
             }
+            self.place.prod = self.place.prod.wrapping_add(count as u32);
+            self.ring.tell(self.place);
             store.sent(conn, count);
             moved = true;
         }
