@@ -73,9 +73,6 @@ pub struct Options {
     /// Logs put aside that are kept.
     #[arg(long, default_value_t = 4)]
     pub log_old: u32,
-    /// Has been put into the background already.
-    #[arg(long, hide = true)]
-    pub background: bool,
 }
 
 impl Options {

@@ -15,6 +15,7 @@
 //! come.
 #![forbid(unsafe_code)]
 
+pub mod background;
 mod inlet;
 mod life;
 mod outlet;

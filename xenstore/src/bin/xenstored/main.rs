@@ -8,19 +8,15 @@ mod options;
 mod server;
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
 use guests::Guests;
 use options::Options;
 use server::Server;
-
-/// Tells a daemon's own process that it is one, and that its standard output is waited for.
-const BACKGROUND: &str = "XENSTORED_BACKGROUND";
 
 fn main() -> ExitCode {
     let options = match options::parse(std::env::args().skip(1)) {
@@ -34,8 +30,12 @@ fn main() -> ExitCode {
         print!("{}", options::usage());
         return ExitCode::SUCCESS;
     }
-    let background = std::env::var_os(BACKGROUND).is_some();
-    let result = if options.no_fork || background { serve(&options, background) } else { launch() };
+    let background = keeper::background::is_daemon();
+    let result = if options.no_fork || background {
+        serve(&options, background)
+    } else {
+        keeper::background::launch().context("going into the background")
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -43,29 +43,6 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
-}
-
-/// Starts the daemon's process, and returns once it serves or has said why it cannot.
-fn launch() -> Result<()> {
-    // Under its own name, by which scripts look for it.
-    let program = std::env::current_exe().context("looking for this program")?;
-    let mut daemon = Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .env(BACKGROUND, "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("starting the daemon's process")?;
-    // It says one line when it is ready; where it is not, its output ends with it.
-    let mut said = [0];
-    let mut out = daemon.stdout.take().context("the daemon's output")?;
-    if out.read(&mut said).context("waiting for the daemon")? == 0 {
-        bail!("the daemon has not started: {}", daemon.wait().context("asking how the daemon ended")?);
-    }
-    let mut rest = String::new();
-    out.read_to_string(&mut rest).context("reading the daemon's process id")?;
-    print!("{rest}");
-    Ok(())
 }
 
 fn serve(options: &Options, background: bool) -> Result<()> {
@@ -89,20 +66,13 @@ fn serve(options: &Options, background: bool) -> Result<()> {
     if let Some(file) = &options.pid_file {
         fs::write(file, format!("{pid}\n")).with_context(|| format!("writing {}", file.display()))?;
     }
+    let say = if options.output_pid { format!("{pid}\n") } else { String::new() };
     if background {
-        rustix::process::setsid().context("leaving the terminal")?;
-        std::env::set_current_dir("/").context("leaving the folder")?;
-        // The first byte says that it serves.
-        println!();
-    }
-    if options.output_pid {
-        println!("{pid}");
-    }
-    if background {
-        let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").context("/dev/null")?;
-        std::io::Write::flush(&mut std::io::stdout()).context("telling that it serves")?;
-        rustix::stdio::dup2_stdout(&null).context("leaving the terminal")?;
-        rustix::stdio::dup2_stderr(&null).context("leaving the terminal")?;
+        keeper::background::detach(&say).context("leaving the terminal")?;
+        // Whoever waits for the end of what the command says must not wait for the daemon's.
+        rustix::stdio::dup2_stderr(rustix::stdio::stdout()).context("leaving the terminal")?;
+    } else {
+        print!("{say}");
     }
     server.run()
 }
