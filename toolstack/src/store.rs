@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use abi::Errno;
 use abi::io::xs_wire::*;
 use xenctl::{Error, Result};
-use zerocopy::{FromZeros, IntoBytes};
+use xenstore::wire::{self, Message};
 
 /// Where the store listens in its own domain, and how the kernel passes requests on elsewhere.
 pub(crate) const SOCKETS: [&str; 2] = ["/run/xenstored/socket", "/var/run/xenstored/socket"];
@@ -22,9 +22,38 @@ const TRIES: u32 = 1000;
 pub trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
+/// What came from a store and is no whole message yet.
+#[derive(Default)]
+pub(crate) struct Incoming(Vec<u8>);
+
+impl Incoming {
+    /// The next message: its head and its payload.
+    ///
+    /// # Errors
+    /// As read(2); `UnexpectedEof` where the store has gone, `InvalidData` where it does not keep to the protocol.
+    pub fn next(&mut self, stream: &mut impl Read) -> io::Result<(XsdSockmsg, Vec<u8>)> {
+        loop {
+            let message = Message::first(&self.0);
+            if let Some(message) = message.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))? {
+                let (head, payload, len) = (message.head, message.payload.to_vec(), message.len());
+                self.0.drain(..len);
+                return Ok((head, payload));
+            }
+            let mut more = [0; wire::MESSAGE_MAX];
+            match stream.read(&mut more) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.0.extend_from_slice(&more[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
 /// A connection.
 pub struct Client {
     stream: Box<dyn Stream>,
+    incoming: Incoming,
     next: u32,
     /// The transaction that requests belong to, 0 for none.
     transaction: u32,
@@ -46,20 +75,17 @@ impl Client {
     }
 
     pub fn over(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), next: 0, transaction: 0 }
+        Self { stream: Box::new(stream), incoming: Incoming::default(), next: 0, transaction: 0 }
     }
 
     /// A request; the answer's bytes.
     fn ask(&mut self, doing: &dyn Fn() -> String, kind: u32, parts: &[&[u8]]) -> Result<Vec<u8>> {
-        let len = parts.iter().map(|p| p.len()).sum::<usize>();
-        if len > XENSTORE_PAYLOAD_MAX {
+        if parts.iter().map(|p| p.len()).sum::<usize>() > XENSTORE_PAYLOAD_MAX {
             return Err(Error::new(doing(), Errno::E2BIG));
         }
         self.next = self.next.wrapping_add(1);
-        let head = XsdSockmsg { type_: kind, req_id: self.next, tx_id: self.transaction, len: len as u32 };
         // One write: the device takes a whole request at once.
-        let mut message = head.as_bytes().to_vec();
-        parts.iter().for_each(|p| message.extend_from_slice(p));
+        let message = wire::encode(kind, self.next, self.transaction, parts);
         let (kind, answer) = self.exchange(&message).map_err(|e| Error::os(doing(), &e))?;
         if kind == XS_ERROR {
             return Err(Error::new(doing(), errno(&answer)));
@@ -71,13 +97,7 @@ impl Client {
         self.stream.write_all(message)?;
         self.stream.flush()?;
         loop {
-            let mut head = XsdSockmsg::new_zeroed();
-            self.stream.read_exact(head.as_mut_bytes())?;
-            if head.len as usize > XENSTORE_PAYLOAD_MAX {
-                return Err(io::Error::from_raw_os_error(Errno::EIO.0));
-            }
-            let mut answer = vec![0; head.len as usize];
-            self.stream.read_exact(&mut answer)?;
+            let (head, answer) = self.incoming.next(&mut self.stream)?;
             if head.type_ != XS_WATCH_EVENT && head.req_id == self.next {
                 return Ok((head.type_, answer));
             }

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::thread::{self, JoinHandle};
+use zerocopy::{FromZeros, IntoBytes};
 
 /// What is expected: type, transaction, payload; and what is answered: type, payload.
 type Step = ((u32, u32, &'static [u8]), (u32, Vec<u8>));

@@ -1,19 +1,16 @@
 //! [`Watcher`]: a connection to the store that is told what changes.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use abi::Errno;
 use abi::io::xs_wire::*;
 use xenctl::{Error, Result};
-use zerocopy::{FromBytes, IntoBytes};
+use xenstore::wire;
 
-use crate::store::SOCKETS;
-
-/// Bytes of a message's head.
-const HEAD: usize = size_of::<XsdSockmsg>();
+use crate::store::{Incoming, SOCKETS};
 
 /// Something has changed at or below `path`; or the watch has just begun.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,8 +22,7 @@ pub struct Event {
 /// Watches, and what they have told. Readable when there may be more to tell.
 pub struct Watcher {
     stream: UnixStream,
-    /// What came and is no whole message yet.
-    bytes: Vec<u8>,
+    incoming: Incoming,
     told: VecDeque<Event>,
 }
 
@@ -45,7 +41,7 @@ impl Watcher {
     }
 
     pub fn over(stream: UnixStream) -> Self {
-        Self { stream, bytes: Vec::new(), told: VecDeque::new() }
+        Self { stream, incoming: Incoming::default(), told: VecDeque::new() }
     }
 
     /// Begins to watch `path`: what is told of it has `token`.
@@ -68,9 +64,11 @@ impl Watcher {
         let doing = || format!("watching {path}");
         let failed = |e: io::Error| Error::os(doing(), &e);
         let payload = [path.as_bytes(), b"\0", token.as_bytes(), b"\0"].concat();
-        let head = XsdSockmsg { type_, req_id: 0, tx_id: 0, len: payload.len() as u32 };
+        if payload.len() > XENSTORE_PAYLOAD_MAX {
+            return Err(Error::new(doing(), Errno::E2BIG));
+        }
         self.stream.set_nonblocking(false).map_err(failed)?;
-        self.stream.write_all(&[head.as_bytes(), &payload].concat()).map_err(failed)?;
+        self.stream.write_all(&wire::encode(type_, 0, 0, &[&payload])).map_err(failed)?;
         loop {
             match self.message().map_err(failed)? {
                 Some((XS_ERROR, answer)) => return Err(Error::new(doing(), crate::store::errno(&answer))),
@@ -97,30 +95,14 @@ impl Watcher {
 
     /// The next message; an event is put aside, and answered as `None`.
     fn message(&mut self) -> io::Result<Option<(u32, Vec<u8>)>> {
-        loop {
-            if let Ok((head, rest)) = XsdSockmsg::read_from_prefix(&self.bytes) {
-                let len = head.len as usize;
-                if len > XENSTORE_PAYLOAD_MAX {
-                    return Err(io::Error::from(io::ErrorKind::InvalidData));
-                }
-                if let Some(payload) = rest.get(..len) {
-                    let payload = payload.to_vec();
-                    self.bytes.drain(..HEAD + len);
-                    if head.type_ != XS_WATCH_EVENT {
-                        return Ok(Some((head.type_, payload)));
-                    }
-                    let mut words = payload.split(|&byte| byte == 0);
-                    let mut word = || String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
-                    self.told.push_back(Event { path: word(), token: word() });
-                    return Ok(None);
-                }
-            }
-            let mut more = [0; 4096];
-            match self.stream.read(&mut more)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => self.bytes.extend_from_slice(&more[..count]),
-            }
+        let (head, payload) = self.incoming.next(&mut self.stream)?;
+        if head.type_ != XS_WATCH_EVENT {
+            return Ok(Some((head.type_, payload)));
         }
+        let mut words = payload.split(|&byte| byte == 0);
+        let mut word = || String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
+        self.told.push_back(Event { path: word(), token: word() });
+        Ok(None)
     }
 }
 
@@ -132,11 +114,14 @@ impl AsFd for Watcher {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use xenstore::wire::HEAD;
+
     use super::*;
 
     fn message(type_: u32, payload: &[u8]) -> Vec<u8> {
-        let head = XsdSockmsg { type_, req_id: 0, tx_id: 0, len: payload.len() as u32 };
-        [head.as_bytes(), payload].concat()
+        wire::encode(type_, 0, 0, &[payload])
     }
 
     #[test]
@@ -158,6 +143,7 @@ mod tests {
         assert_eq!(watcher.event().unwrap(), Some(told));
         store.write_all(&message(XS_ERROR, b"EEXIST\0")).unwrap();
         assert_eq!(watcher.watch("/a", "one").unwrap_err().errno, Errno::EEXIST);
+        assert_eq!(watcher.watch("/a", &"t".repeat(4096)).unwrap_err().errno, Errno::E2BIG);
         // With nothing unread it ends, and is not reset.
         store.read_exact(&mut asked).unwrap();
         drop(store);
