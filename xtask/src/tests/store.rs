@@ -1,41 +1,22 @@
 //! Our store in Debian's dom0: started by Debian's own script instead of the stock daemon, used by Debian's tools, by
 //! dom0's kernel and by guests, none of which knows.
 
-use std::process::Command;
-
 use super::stock::{again, guest_works, xenstore};
-use super::tools::machine;
-use super::{Outcome, Stage};
+use super::{Outcome, Stage, our_tools};
 use crate::build;
 use crate::demo::{self, BOOT, STEP};
 use crate::expect::Session;
-use crate::image::debian::DOM0_LABEL;
-use crate::proc;
 use crate::run::Hypervisor;
-use crate::setup;
-
-const TARGET: &str = "x86_64-unknown-linux-musl";
 
 pub fn stage(hypervisor: Hypervisor) -> Stage {
     Stage::new("our store: Debian's tools, its test and guests on it", move |env| {
-        setup::rust_target(env, TARGET)?;
-        println!("build: our store");
-        let package = ["build", "--quiet", "--release", "-p", "xenstore", "--target", TARGET];
-        proc::run(env.cargo().args(package))?;
-        let programs = build::cargo_target(env)?.join(TARGET).join("release");
-        let archive = env.target.join("images").join("our-store.tar");
-        let mut tar = Command::new("tar");
-        // As a disk it has whole sectors.
-        tar.args(["--record-size=1M", "-cf"]).arg(&archive).arg("-C").arg(programs);
-        proc::run(tar.arg("xenstored"))?;
-
-        let (qemu, mut machine) = demo::dom0_machine(env, &machine(hypervisor))?;
+        let programs = build::tools(env, &["xenstore"])?;
+        let (qemu, mut machine) =
+            our_tools::machine_with(env, hypervisor, "store", &[(&programs, "xenstored")])?;
         machine.no_reboot = false;
-        machine.disks.push(archive);
         let mut dom0 = Session::start(machine.command(&qemu)?, &env.log("store")?)?;
         again(&mut dom0)?;
-        let unpack = "tar -xf $d -C /usr/local/sbin";
-        dom0.must(&format!("d=$(ls /dev/sd? | grep -v $(blkid -L {DOM0_LABEL})); {unpack}"), STEP)?;
+        our_tools::unpack(&mut dom0, "/usr/local/sbin")?;
         // A kernel connects with one store in its life: the other comes with the next boot.
         dom0.must("echo XENSTORED=/usr/local/sbin/xenstored >> /etc/default/xen && sync", STEP)?;
         dom0.send("reboot\n")?;
