@@ -7,41 +7,33 @@
 use abi::Errno;
 use abi::arch_x86::LEGACY_MAX_VCPUS;
 use abi::arch_x86::{FLAT_KERNEL_CS, FLAT_KERNEL_DS, FLAT_KERNEL_SS};
-use abi::features::XENFEAT_WRITABLE_PAGE_TABLES;
 use abi::platform::XEN_PROCESSOR_PM_CX;
 use abi::xen::{
-    Dom0VgaConsoleInfo, MAX_GUEST_CMDLINE, SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_PM_MASK, SIF_PRIVILEGED,
-    START_INFO_MAGIC, StartInfo, VcpuInfo,
+    Dom0VgaConsoleInfo, MAX_GUEST_CMDLINE, SIF_INITDOMAIN, SIF_PM_MASK, SIF_PRIVILEGED, StartInfo, VcpuInfo,
 };
 use alloc::sync::Arc;
 use core::fmt;
 use core::mem::offset_of;
-use x86::pte::{ENTRIES, PAGE_SIZE, Pte};
 use x86::regs::GuestRegs;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::IntoBytes;
 
+use super::contents::{self, OFFERED, Target};
 use super::elf::Elf;
 use super::error::ImageError;
 use super::hypercall_page;
-use super::layout::{Plan, Request, Table};
+use super::layout::{Plan, Request};
 use super::memory::{self, Memory};
 use super::notes::Notes;
 use crate::boot::cmdline::Dom0Mem;
 use crate::domain::{Domain, NewDomain};
-use crate::ids::{DomId, Pfn, VcpuId};
+use crate::ids::{DomId, Mfn, Pfn, VcpuId};
 use crate::lifecycle;
 use crate::machine::Machine;
 use crate::mm;
 use crate::xen::Xen;
 
-/// What a PV kernel may require of us (bits of `XENFEAT_*`): that it may write its tables in place.
-const OFFERED: u32 = 1 << XENFEAT_WRITABLE_PAGE_TABLES;
-
 /// Frames left to the hypervisor for the domain's own structures, whatever `dom0_mem` says.
 const OVERHEAD: u64 = 1024;
-
-const RFLAGS_IF: u64 = 1 << 9;
-const RFLAGS_ONE: u64 = 1 << 1;
 
 /// What dom0 is made of.
 #[derive(Clone, Copy, Debug)]
@@ -100,18 +92,14 @@ pub fn build<M: Machine>(xen: &'static Xen<M>, spec: &Dom0<'_>) -> Result<Arc<Do
     let free = xen.frames.alloc.free_pages().saturating_sub(OVERHEAD);
     let (nr_pages, max_pages) = memory::size(&spec.mem, free);
     let initrd_len = spec.initrd.map(|initrd| initrd.len() as u64);
-    let plan = Plan::new(&elf, &notes, Request { nr_pages, initrd_len })?;
+    let plan = Plan::new(&elf, &notes, Request { nr_pages, initrd_len, rings: false })?;
     let dom = create(xen, spec)?;
     dom.memory.set_max_pages(u32::try_from(max_pages).unwrap_or(u32::MAX));
     let memory = Memory::take(xen, &dom, nr_pages).map_err(refused("dom0's memory"))?;
 
-    load(xen, &elf, &plan, &memory, spec)
-        .and_then(|()| write_p2m(xen, &plan, &memory))
-        .and_then(|()| write_start_info(xen, &plan, &memory, start_info(&plan, &dom, spec), spec))
+    let fresh = Fresh { xen, memory: &memory };
+    fill(&fresh, &elf, &plan, dom.shared_info.frame().mfn(), spec)
         .map_err(refused("writing to dom0's memory"))?;
-    for table in &plan.tables {
-        write_table(xen, &plan, &memory, table).map_err(refused("writing dom0's page tables"))?;
-    }
     crate::time::update_wallclock(xen, &dom);
     start_vcpu(xen, &dom, &plan, &memory)?;
     Ok(dom)
@@ -149,103 +137,49 @@ fn create<M: Machine>(xen: &'static Xen<M>, spec: &Dom0<'_>) -> Result<Arc<Domai
     Ok(dom)
 }
 
-/// Kernel, hypercall page and initrd. The rest of the start-of-day region is zeroed; memory beyond
-/// it is left as it is.
-fn load<M: Machine>(
+/// The domain's memory, as it is before any of it is a table.
+struct Fresh<'a, M: Machine> {
     xen: &'static Xen<M>,
+    memory: &'a Memory,
+}
+
+impl<M: Machine> Target for Fresh<'_, M> {
+    type Error = Errno;
+
+    fn mfn(&self, pfn: Pfn) -> Mfn {
+        self.memory.mfn(pfn)
+    }
+
+    fn write(&self, at: u64, data: &[u8]) -> Result<(), Errno> {
+        self.memory.write(self.xen, at, data)
+    }
+}
+
+/// All that the kernel finds there.
+fn fill<M: Machine>(
+    target: &Fresh<'_, M>,
     elf: &Elf<'_>,
     plan: &Plan,
-    memory: &Memory,
+    shared_info: Mfn,
     spec: &Dom0<'_>,
 ) -> Result<(), Errno> {
-    memory.zero(xen, plan.region.pfn, plan.region.pages)?;
-    for segment in elf.segments() {
-        let va = segment.paddr.wrapping_add(plan.load_offset);
-        memory.write(xen, va - plan.region.va, segment.data)?;
-    }
+    contents::kernel(target, elf, plan)?;
     if let Some(va) = plan.hypercall_page {
-        memory.write(xen, va - plan.region.va, &hypercall_page::contents())?;
+        target.write(va - plan.region.va, &hypercall_page::contents())?;
     }
-    if let (Some((pfn, len)), Some(initrd)) = (plan.initrd, spec.initrd) {
-        memory.zero(xen, Pfn(pfn.0 + (len - 1) / PAGE_SIZE as u64), 1)?;
-        memory.write(xen, pfn.0 * PAGE_SIZE as u64, initrd)?;
-    }
-    Ok(())
-}
-
-/// The list of the domain's machine frames; its last page is filled up with invalid entries.
-fn write_p2m<M: Machine>(xen: &'static Xen<M>, plan: &Plan, memory: &Memory) -> Result<(), Errno> {
-    let mut page = [u64::MAX; ENTRIES];
-    let mut frames = memory.extents().iter().flat_map(|extent| extent.mfn.0..extent.mfn.0 + extent.pages);
-    for i in 0..plan.p2m.pages {
-        for entry in &mut page {
-            *entry = frames.next().unwrap_or(u64::MAX);
-        }
-        memory.write(xen, (plan.p2m.pfn.0 + i) * PAGE_SIZE as u64, page.as_bytes())?;
-    }
-    Ok(())
-}
-
-fn start_info(plan: &Plan, dom: &Domain, spec: &Dom0<'_>) -> StartInfo {
-    let mut si = StartInfo::new_zeroed();
-    si.magic[..START_INFO_MAGIC.len()].copy_from_slice(START_INFO_MAGIC.as_bytes());
-    si.nr_pages = plan.nr_pages;
-    si.shared_info = dom.shared_info.frame().mfn().0 << 12;
-    si.flags = SIF_PRIVILEGED | SIF_INITDOMAIN | XEN_PROCESSOR_PM_CX << SIF_PM_MASK.trailing_zeros();
-    si.pt_base = plan.pt_base;
-    si.nr_pt_frames = plan.nr_pt_frames;
-    si.mfn_list = plan.p2m.va;
-    if let Some((pfn, len)) = plan.initrd {
-        si.mod_len = len;
-        si.mod_start = plan.initrd_va.unwrap_or(pfn.0);
-        if plan.initrd_va.is_none() {
-            si.flags |= SIF_MOD_START_PFN;
-        }
-    }
-    if let Some((pfn, frames)) = plan.p2m_frames {
-        si.first_p2m_pfn = pfn.0;
-        si.nr_p2m_frames = frames;
-    }
-    si.cmd_line[..spec.cmdline.len()].copy_from_slice(spec.cmdline.as_bytes());
-    si
-}
-
-/// `start_info`, and behind it in the same page what dom0 is told of the display.
-fn write_start_info<M: Machine>(
-    xen: &'static Xen<M>,
-    plan: &Plan,
-    memory: &Memory,
-    mut si: StartInfo,
-    spec: &Dom0<'_>,
-) -> Result<(), Errno> {
+    contents::initrd(target, plan, spec.initrd.unwrap_or_default())?;
+    let extents = target.memory.extents().iter();
+    contents::p2m(target, plan, extents.flat_map(|extent| extent.mfn.0..extent.mfn.0 + extent.pages))?;
+    let mut si = contents::start_info(plan, shared_info, spec.cmdline);
+    si.flags |= SIF_PRIVILEGED | SIF_INITDOMAIN | XEN_PROCESSOR_PM_CX << SIF_PM_MASK.trailing_zeros();
     let at = plan.start_info - plan.region.va;
+    // Behind it, in the same page, what dom0 is told of the display.
     if let Some(vga) = &spec.vga {
         si.set_console_dom0(size_of::<StartInfo>() as u32, size_of_val(vga) as u32);
-        memory.write(xen, at + size_of::<StartInfo>() as u64, vga.as_bytes())?;
+        target.write(at + size_of::<StartInfo>() as u64, vga.as_bytes())?;
     }
-    memory.write(xen, at, si.as_bytes())
-}
-
-fn write_table<M: Machine>(
-    xen: &'static Xen<M>,
-    plan: &Plan,
-    memory: &Memory,
-    table: &Table,
-) -> Result<(), Errno> {
-    let mut entries = [0u64; ENTRIES];
-    for (i, to) in entries.iter_mut().enumerate() {
-        if let Some(entry) = plan.entry(table, i) {
-            let mut flags = Pte::PRESENT | Pte::USER | Pte::ACCESSED;
-            if table.level == 1 {
-                flags |= Pte::DIRTY;
-            }
-            if entry.writable {
-                flags |= Pte::RW;
-            }
-            *to = Pte::new(memory.mfn(entry.pfn).0, flags).0;
-        }
-    }
-    memory.write(xen, table.pfn.0 * PAGE_SIZE as u64, entries.as_bytes())
+    target.write(at, si.as_bytes())?;
+    contents::tables(target, plan)
 }
 
 fn start_vcpu<M: Machine>(
@@ -263,7 +197,7 @@ fn start_vcpu<M: Machine>(
         rip: plan.entry,
         rsp: plan.stack_end,
         rsi: plan.start_info,
-        rflags: RFLAGS_IF | RFLAGS_ONE,
+        rflags: contents::RFLAGS,
         cs: FLAT_KERNEL_CS,
         ss: FLAT_KERNEL_SS,
         ..GuestRegs::default()

@@ -9,7 +9,8 @@ use crate::testing::World;
 use abi::elfnote::*;
 use std::vec;
 use std::vec::Vec;
-use zerocopy::FromBytes;
+use x86::pte::PAGE_SIZE;
+use zerocopy::{FromBytes, FromZeros};
 
 const BASE: u64 = 0xffff_ffff_8000_0000;
 const P2M: u64 = 0x80_0000_0000;

@@ -76,7 +76,7 @@ impl fmt::Display for ImageError {
             }
             ImageError::Unsupported { what, found } => write!(f, "{what} {found:#x} is not supported"),
             ImageError::NoRoom { what, need, have } => {
-                write!(f, "{what}: {need} pages needed, dom0 has {have}")
+                write!(f, "{what}: {need} pages of memory needed, there are {have}")
             }
             ImageError::NoMemory { what } => write!(f, "no memory for {what}"),
         }

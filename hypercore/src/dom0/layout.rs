@@ -2,11 +2,11 @@
 //!
 //! From the kernel's notes, the size of the domain and of its initrd comes a [`Plan`]: which
 //! pseudo-physical frame (pfn) each thing is in, which virtual range shows it, and every page table
-//! with its entries, by pfn. [`super::build`] carries it out.
+//! with its entries, by pfn. [`super::contents`] writes it, for the hypervisor's first domain and for tools'.
 //!
 //! ```text
-//! pfn 0 ── v_start: memory before the kernel, kernel, [initrd], [p2m], start_info, page tables,
-//!          stack, at least 512 KiB of nothing, up to a 4 MiB boundary ── v_end
+//! pfn 0 ── v_start: memory before the kernel, kernel, [initrd], [p2m], start_info, [rings], page
+//!          tables, stack, at least 512 KiB of nothing, up to a 4 MiB boundary ── v_end
 //! then, where the kernel's notes allow it: the initrd, not mapped
 //! then, where its notes ask for it:        the p2m list, mapped elsewhere, and the tables for that
 //! ```
@@ -62,6 +62,13 @@ pub struct Entry {
     pub writable: bool,
 }
 
+/// Addresses of the pages that connect a guest with the outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rings {
+    pub store: u64,
+    pub console: u64,
+}
+
 /// Where the kernel goes and everything around it.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -71,6 +78,8 @@ pub struct Plan {
     pub region: Mapping,
     /// `VIRT_BASE - PADDR_OFFSET`: what to add to an ELF physical address to get where it goes.
     pub load_offset: u64,
+    /// First address of what is loaded.
+    pub kernel_start: u64,
     pub entry: u64,
     pub hypercall_page: Option<u64>,
     /// First frame of the initrd and its length in bytes.
@@ -83,6 +92,8 @@ pub struct Plan {
     /// the tables that map it, where it has a place of its own.
     pub p2m_frames: Option<(Pfn, u64)>,
     pub start_info: u64,
+    /// Pages that a guest shares with the store and with its console.
+    pub rings: Option<Rings>,
     pub pt_base: u64,
     /// Tables that map the region, from `pt_base` on.
     pub nr_pt_frames: u64,
@@ -97,6 +108,8 @@ pub struct Plan {
 pub struct Request {
     pub nr_pages: u64,
     pub initrd_len: Option<u64>,
+    /// With pages for the store and the console, which all but the first domain have.
+    pub rings: bool,
 }
 
 fn pages(bytes: u64) -> u64 {
@@ -204,7 +217,7 @@ impl Plan {
         // Everything must fit into the domain; the exact sum follows when it is laid out.
         let least = pages(kernel_end - v_start).saturating_add(initrd_pages).saturating_add(p2m_pages);
         let no_room = |need| ImageError::NoRoom {
-            what: "kernel, initrd and the lists and tables for them (raise dom0_mem)",
+            what: "kernel, initrd and the lists and tables for them",
             need,
             have: request.nr_pages,
         };
@@ -224,6 +237,7 @@ impl Plan {
             None => take(p2m_pages),
         };
         let start_info = take(1);
+        let rings = request.rings.then(|| Rings { store: take(1), console: take(1) });
         let pt_base = at;
         // Each table added can make the region longer and need one more.
         let mut nr_pt = 1;
@@ -261,6 +275,7 @@ impl Plan {
             nr_pages: request.nr_pages,
             region,
             load_offset,
+            kernel_start,
             entry,
             hypercall_page: notes.hypercall_page,
             initrd,
@@ -268,6 +283,7 @@ impl Plan {
             p2m,
             p2m_frames: None,
             start_info,
+            rings,
             pt_base,
             nr_pt_frames: nr_pt,
             stack_end: pt_base + (nr_pt + STACK_PAGES) * PAGE,
@@ -303,7 +319,7 @@ impl Plan {
     }
 
     fn add_table(&mut self, table: Table) -> Result<(), ImageError> {
-        self.tables.try_reserve(1).map_err(|_| ImageError::NoMemory { what: "dom0's page tables" })?;
+        self.tables.try_reserve(1).map_err(|_| ImageError::NoMemory { what: "page tables" })?;
         self.tables.push(table);
         Ok(())
     }
@@ -357,6 +373,13 @@ impl Plan {
         region.contains(&pfn.0) || beyond.contains(&pfn.0)
     }
 
+    /// Frames from 0 on of which something is in some; the others are the kernel's to use.
+    pub fn used_pages(&self) -> u64 {
+        let initrd = self.initrd.map_or(0, |(pfn, len)| pfn.0 + pages(len));
+        let p2m = self.p2m_frames.map_or(0, |(pfn, frames)| pfn.0 + frames);
+        self.region.pages.max(initrd).max(p2m)
+    }
+
     /// The frame behind an address of the region.
     pub fn pfn_at(&self, va: u64) -> Option<Pfn> {
         self.region.pfn_of(va)
@@ -385,7 +408,7 @@ mod tests {
     /// A kernel of 48 MiB at 16 MiB.
     fn plan(notes: &Notes, nr_pages: u64, initrd_len: Option<u64>) -> Result<Plan, ImageError> {
         let image = synthetic::elf(0, &[(0x100_0000, BASE + 0x100_0000, 0x300_0000, b"code")], b"");
-        Plan::new(&Elf::parse(&image).unwrap(), notes, Request { nr_pages, initrd_len })
+        Plan::new(&Elf::parse(&image).unwrap(), notes, Request { nr_pages, initrd_len, rings: false })
     }
 
     /// What a processor would see: every mapped page, found by walking the plan's tables.
@@ -472,6 +495,24 @@ mod tests {
             assert!(plan.region.end() - plan.stack_end >= PADDING);
             assert_eq!(plan.region.end() % REGION_ALIGN, 0);
         }
+    }
+
+    #[test]
+    fn a_guest_has_two_pages_more() {
+        let image = synthetic::elf(0, &[(0x100_0000, BASE + 0x100_0000, 0x300_0000, b"code")], b"");
+        let of = |rings| {
+            let request = Request { nr_pages: 0x10000, initrd_len: Some(5000), rings };
+            Plan::new(&Elf::parse(&image).unwrap(), &notes(), request).unwrap()
+        };
+        let (first, guest) = (of(false), of(true));
+        assert_eq!(first.rings, None);
+        let (store, console) = (guest.start_info + PAGE, guest.start_info + 2 * PAGE);
+        assert_eq!(guest.rings, Some(Rings { store, console }));
+        assert_eq!((guest.start_info, guest.pt_base), (first.start_info, first.pt_base + 2 * PAGE));
+        assert_eq!(guest.kernel_start, BASE + 0x100_0000);
+        let (p2m, frames) = guest.p2m_frames.unwrap();
+        assert_eq!(guest.used_pages(), p2m.0 + frames);
+        assert_eq!(guest.used_pages(), guest.region.pages + 2 + 0x80 + 3);
     }
 
     #[test]

@@ -116,14 +116,6 @@ impl Memory {
         get_writable(xen, frame).map_err(Fail::errno)
     }
 
-    /// Zeroes `pages` frames.
-    pub fn zero<M: Machine>(&self, xen: &'static Xen<M>, first: Pfn, pages: u64) -> Result<(), Errno> {
-        for pfn in first.0..first.0 + pages {
-            xen.m.zero(&self.page(xen, Pfn(pfn))?);
-        }
-        Ok(())
-    }
-
     /// Copies `data` to byte `at` of the domain's memory.
     pub fn write<M: Machine>(&self, xen: &'static Xen<M>, mut at: u64, mut data: &[u8]) -> Result<(), Errno> {
         while !data.is_empty() {
