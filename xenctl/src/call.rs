@@ -11,6 +11,7 @@ use abi::xen::{HYPERVISOR_MULTICALL, MulticallEntry};
 use abi::xenolith::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::DomId;
 use crate::error::{Error, Result};
 use crate::gate::{Gate, Memory};
 use crate::linux::Privcmd;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Register(u32),
     /// By the argument, whose address is the only register.
     Argument(u32),
+    /// By the argument, a list of one element, which concerns `domain`.
+    Batch { number: u32, domain: DomId },
 }
 
 impl Xen {
@@ -51,6 +54,16 @@ impl Xen {
 
     fn spare(&self) -> MutexGuard<'_, Vec<Box<dyn Memory>>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frames of `domain`, one page after the other: all of them, or none.
+    pub fn frames(&self, domain: DomId, frames: &[u64], writable: bool) -> Result<Box<dyn Memory>> {
+        self.gate.frames(domain, frames, writable)
+    }
+
+    /// Page `first` of the domain's grant table of version 1, which need not be there yet.
+    pub fn grant_table(&self, domain: DomId, first: u32) -> Result<Box<dyn Memory>> {
+        self.gate.grant_table(domain, first)
     }
 
     /// Memory for what a call reads or writes beside its argument: at least `bytes` bytes. What is in it is left from
@@ -99,6 +112,9 @@ impl Xen {
             Command::Register(number) if bytes == 0 => (number, [number.into(), 0, 0, 0, 0, 0]),
             Command::Register(number) => (number, [number.into(), at + ARGUMENT_AT as u64, 0, 0, 0, 0]),
             Command::Argument(number) => (number, [at + ARGUMENT_AT as u64, 0, 0, 0, 0, 0]),
+            Command::Batch { number, domain } => {
+                (number, [at + ARGUMENT_AT as u64, 1, 0, domain.0.into(), 0, 0])
+            }
         };
         let why = [XENOLITH_WHY.into(), at + WHY_AT as u64, 0, 0, 0, 0];
         let asked = XenolithWhy { vcpu: XENOLITH_WHY_THIS_VCPU, ..Default::default() };

@@ -14,6 +14,7 @@
 
 mod call;
 mod cpus;
+mod create;
 pub mod domctl;
 mod error;
 mod gate;

@@ -8,6 +8,7 @@ use super::mapping::Mapping;
 use super::{PAGE, Privcmd, ioc, ioctl};
 use crate::DomId;
 use crate::error::{Error, Result};
+use crate::gate::Memory;
 
 /// `struct privcmd_mmapbatch_v2`.
 #[repr(C)]
@@ -99,6 +100,24 @@ impl Deref for Foreign {
 
     fn deref(&self) -> &Mapping {
         &self.mapping
+    }
+}
+
+impl Memory for Foreign {
+    fn address(&self) -> u64 {
+        self.mapping.address()
+    }
+
+    fn len(&self) -> usize {
+        self.mapping.len()
+    }
+
+    fn read(&self, at: usize, to: &mut [u8]) {
+        self.mapping.read(at, to);
+    }
+
+    fn write(&self, at: usize, from: &[u8]) {
+        self.mapping.write(at, from);
     }
 }
 

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use abi::Errno;
+use abi::memory::{XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED};
 
 use super::mapping::Mapping;
-use super::{PAGE, ioc, ioctl, open};
+use super::{Foreign, PAGE, ioc, ioctl, open};
+use crate::DomId;
 use crate::error::Result;
 use crate::gate::{Gate, Memory};
 
@@ -57,6 +59,15 @@ impl Gate for Privcmd {
         mapping.lock()?;
         Ok(Box::new(mapping))
     }
+
+    fn frames(&self, domain: DomId, frames: &[u64], writable: bool) -> Result<Box<dyn Memory>> {
+        Ok(Box::new(Foreign::frames(self, domain, frames, writable)?))
+    }
+
+    fn grant_table(&self, domain: DomId, page: u32) -> Result<Box<dyn Memory>> {
+        let kind = XENMEM_RESOURCE_GRANT_TABLE.into();
+        Ok(Box::new(Foreign::resource(self, domain, kind, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED, page, 1)?))
+    }
 }
 
 impl Memory for Mapping {
@@ -72,7 +83,7 @@ impl Memory for Mapping {
         Mapping::read(self, at, to);
     }
 
-    fn write(&mut self, at: usize, from: &[u8]) {
+    fn write(&self, at: usize, from: &[u8]) {
         Mapping::write(self, at, from);
     }
 }
