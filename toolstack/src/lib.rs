@@ -1,13 +1,15 @@
 //! What `xl` and every other manager of guests share: the guests' configuration files, kernel
 //! images, the hand-shakes of devices.
 //!
-//! [`config`] reads xl.cfg files and says what is wrong with them, [`image`] unpacks kernels and keeps them. [`store`] is
+//! [`config`] reads xl.cfg files and says what is wrong with them, [`image`] unpacks kernels and keeps them, [`build`] makes
+//! domains of both. [`store`] is
 //! a client of the store, [`watch`] is told what changes in it, [`names`] finds domains and pools by what people call
 //! them. [`memory`] changes what a guest has while it runs, [`devices`] are what it has besides, [`destroy`] ends it;
 //! [`pools`] of CPUs are made and ended. Nothing in this crate prints or exits; messages are values.
 
 #![forbid(unsafe_code)]
 
+pub mod build;
 pub mod config;
 pub mod destroy;
 pub mod devices;

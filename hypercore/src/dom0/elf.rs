@@ -153,8 +153,8 @@ impl<'a> Elf<'a> {
 }
 
 /// Small kernels for tests.
-#[cfg(test)]
-pub(super) mod synthetic {
+#[cfg(any(test, feature = "testing"))]
+pub mod synthetic {
     use std::vec::Vec;
 
     /// One note of owner "Xen".

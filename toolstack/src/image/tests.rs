@@ -1,6 +1,7 @@
 //! Kernels made by hand: the smallest bzImage, and ELF files of which one note is wrong.
 
 use super::*;
+use hypercore::dom0::elf::synthetic::note;
 
 /// A bzImage around five bytes, compressed as one block of lz4's legacy frame.
 pub fn bzimage(content: &[u8]) -> Vec<u8> {
@@ -20,18 +21,6 @@ pub fn bzimage(content: &[u8]) -> Vec<u8> {
     image[0x24c..0x250].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     image.extend_from_slice(&payload);
     image
-}
-
-/// A note of owner "Xen".
-fn note(kind: u32, desc: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for word in [4, desc.len() as u32, kind] {
-        out.extend_from_slice(&word.to_le_bytes());
-    }
-    out.extend_from_slice(b"Xen\0");
-    out.extend_from_slice(desc);
-    out.resize(out.len().next_multiple_of(4), 0);
-    out
 }
 
 /// An ELF file with one segment to load and these notes.

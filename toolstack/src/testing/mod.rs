@@ -1,5 +1,7 @@
 //! A machine on the host to test tools against: the hypervisor's own logic, and our own store.
 
+pub mod kernel;
+
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex};
