@@ -123,16 +123,26 @@ fn hypervisor(xen: &Xen) -> Done<Fields> {
     ])
 }
 
+/// To the page, for programs: as JSON, and of those who ask for the field. What is claimed counts as free here.
+fn pages(xen: &Xen) -> Done<Fields> {
+    let info = xen.physinfo()?;
+    Ok(vec![
+        ("free_pages", info.free_pages.to_string()),
+        ("scrub_pages", info.scrub_pages.to_string()),
+        ("outstanding_pages", info.outstanding_pages.to_string()),
+    ])
+}
+
 pub fn info(tools: &mut Tools, args: &Args) -> Done {
     let xen = tools.xen()?;
-    let (host, machine, hypervisor) = (host(), machine(xen)?, hypervisor(xen)?);
+    let (host, machine, hypervisor, pages) = (host(), machine(xen)?, hypervisor(xen)?, pages(xen)?);
     if let Some(field) = &args.field {
-        let all = host.iter().chain(&machine).chain(&hypervisor);
+        let all = host.iter().chain(&machine).chain(&hypervisor).chain(&pages);
         all.filter(|(name, _)| name == field).for_each(|(_, value)| println!("{value}"));
         return Ok(());
     }
     if args.json {
-        let all = host.into_iter().chain(machine).chain(hypervisor);
+        let all = host.into_iter().chain(machine).chain(hypervisor).chain(pages);
         let object: Map<String, Value> = all.map(|(name, value)| (name.into(), value.into())).collect();
         println!("{}", pretty(&object.into()));
         return Ok(());

@@ -1,10 +1,13 @@
-//! From dom0's shell to a guest's console, by Debian's `xl console`, and back.
+//! From dom0's shell to a guest's console, by `xl console`, and back.
 
 use anyhow::Result;
 
 use crate::demo::{BOOT, STEP};
 use crate::expect::Session;
 use crate::image::debian::PASSWORD;
+
+/// dom0's.
+pub const PROMPT: &str = r"root@dom0:[^\n]*# ";
 
 /// To the console of a guest that boots, or stands at its login, and into its shell.
 pub fn enter(dom0: &mut Session, name: &str) -> Result<()> {
@@ -27,5 +30,5 @@ fn open(dom0: &mut Session, name: &str) -> Result<()> {
 /// From the guest's console to dom0's prompt. The key counts only if it comes alone: `xl` looks at a whole read.
 pub fn leave(dom0: &mut Session) -> Result<()> {
     dom0.send("\x1d")?;
-    dom0.wait(r"root@dom0:[^\n]*# ", STEP).map(drop)
+    dom0.wait(PROMPT, STEP).map(drop)
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::build;
 use crate::demo::{BOOT, STEP};
 use crate::expect::{Session, TCG_WARNING};
+use crate::guest_console::PROMPT;
 use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
 use crate::image::loader::Loader;
@@ -120,6 +121,8 @@ fn exec(env: &Env, args: &Args, command: Command) -> Result<()> {
     let mut dom0 = Session::start(command, &env.log("run")?)?;
     if args.disk {
         dom0.login("dom0", PASSWORD, BOOT)?;
+    } else if args.small {
+        dom0.wait(PROMPT, BOOT)?;
     } else {
         dom0.wait("dom0# ", BOOT)?;
     }

@@ -70,13 +70,22 @@ export PATH=/sbin:/bin
 sync
 "#;
 
-/// A shell at the console the kernel was told of.
+/// A shell at the console the kernel was told of; as init starts it, it leads its session, so that the terminal is its own.
 const SHELL: &str = r#"#!/bin/sh
-export PATH=/sbin:/bin HOME=/root PS1='dom0# ' TERM=vt220
+export PATH=/sbin:/bin HOME=/root PS1='root@dom0:\w# ' TERM=vt220
 console=$(sed 's/.*console=\([a-zA-Z0-9]*\).*/\1/' /proc/cmdline)
 cd /root
-exec setsid -c sh -l </dev/$console >/dev/$console 2>&1
+exec sh -l </dev/$console >/dev/$console 2>&1
 "#;
+
+/// Answers whom asks on the network, as the Debian dom0's program of this name does, and says that it does.
+const NET_SERVER: &str = r#"#!/bin/sh
+head -c 4194304 /dev/urandom >/run/net-data
+while :; do nc -l -p 7001 -e cat /run/net-data; done &
+while :; do nc -l -p 7002 -e /sbin/net-digest; done &
+sha256sum </run/net-data
+"#;
+const NET_DIGEST: &str = "#!/bin/sh\nsha256sum | tr -d ' \\n-'\n";
 
 const GUEST: &str = "# A PV guest: Debian's kernel, dom0's first disk, a network card on dom0's bridge.\n\
     name = \"guest\"\nkernel = \"/srv/guest/vmlinuz\"\nramdisk = \"/srv/guest/initramfs.gz\"\n\
@@ -96,6 +105,8 @@ pub fn dom0(env: &Env, kernel: &Kernel) -> Result<PathBuf> {
         File::program("etc/start", start),
         File::program("etc/stop", STOP),
         File::program("etc/shell", SHELL),
+        File::program("sbin/net-server", NET_SERVER),
+        File::program("sbin/net-digest", NET_DIGEST),
         File::text("etc/passwd", "root::0:0:root:/root:/bin/sh\n"),
         File::text("etc/xen/guest.cfg", GUEST),
         File::copy("srv/guest/vmlinuz", &guest.image)?,
