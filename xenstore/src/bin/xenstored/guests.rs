@@ -42,13 +42,14 @@ impl Guests {
         self.events.as_fd()
     }
 
-    /// Begins with dom0's kernel, which waits for that.
+    /// Begins with dom0's kernel, which waits for a first event.
     pub fn begin(&mut self, store: &mut Store) -> Result<()> {
         let (page, remote) = StorePage::open()?;
         let port = self.events.bind_interdomain(DomId(0), remote).context("the channel of dom0's kernel")?;
         let conn = store.introduce_first(0, 0, remote);
         self.insert(conn, Guest::new(SharedPage::Own(page), port));
         self.serve(store, conn);
+        self.notify(port);
         Ok(())
     }
 
@@ -101,8 +102,11 @@ impl Guests {
         }
         if let (Some(conn), Ok(guest)) = (store.introduced(asked, result), mapped) {
             guest.ring.begin();
+            let port = guest.port;
             self.insert(conn, guest);
             self.serve(store, conn);
+            // It may have waited for its store.
+            self.notify(port);
         }
     }
 
