@@ -11,15 +11,20 @@
 //! anything lost.
 //!
 //! What a killed process was just doing to a stream is settled by asking the kernel: [`Outlet`] says what had been sent,
-//! [`Inlet`] what had been taken; or a message is received whole into a slot of the region that showed before whether it had
+//! [`Inlet`] what had been taken ([`Feed`] and [`intake`] do the same for Unix sockets, in fewer steps); or a message is received whole into a slot of the region that showed before whether it had
 //! come.
 #![forbid(unsafe_code)]
 
 pub mod background;
+mod feed;
 mod inlet;
+pub mod intake;
 mod life;
 mod outlet;
+#[cfg(feature = "testing")]
+pub mod testing;
 
+pub use feed::Feed;
 pub use inlet::{Came, Inlet};
 pub use life::Life;
 pub use outlet::{Outlet, Passed};

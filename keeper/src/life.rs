@@ -90,6 +90,10 @@ impl Life {
         record(&region, Head::WorkerPidfd, &own);
         Head::Unsettled.of(&region).fetch_add(1, Ordering::SeqCst);
         let number = Head::Lives.of(&region).fetch_add(1, Ordering::SeqCst) + 1;
+        if number == 1 {
+            // One that cannot begin has ended: nobody counts on it yet.
+            Head::Ended.of(&region).store(1, Ordering::SeqCst);
+        }
         let child = process::clone_sharing_descriptors(&|| keep(&region, &own, &signals))?;
         let child = i32::try_from(child).ok().and_then(Pid::from_raw);
         let child = child.ok_or_else(|| io::Error::other("a process without a number"))?;
@@ -119,6 +123,11 @@ impl Life {
         self.heritage.take(number)
     }
 
+    /// One that can still be inherited.
+    pub fn borrow(&self, number: RawFd) -> Option<BorrowedFd<'_>> {
+        self.heritage.borrow(number)
+    }
+
     /// Descriptors that nobody knows: those that the life before left, but for what was inherited by now and what is in
     /// `known`, which is all else that the lives before recorded. What the life before had opened, accepted or given up, and
     /// was killed before it could record that.
@@ -126,14 +135,18 @@ impl Life {
         self.heritage.take_others(known)
     }
 
-    /// Says that this life has found everything again and works.
+    /// Says that this life has found everything again and works. A first one that ends before is not started again.
     pub fn settled(&self) {
         Head::Unsettled.of(&self.region).store(0, Ordering::SeqCst);
+        Head::Ended.of(&self.region).store(0, Ordering::SeqCst);
     }
 
     /// Begins the next life: executes this program, or another one for a live update, with the same arguments, descriptors
     /// and region. Comes back only with an error, and this life then goes on.
     pub fn again(&self, program: Option<&Path>) -> io::Error {
+        // It has descriptors of its own from here on, and would wait for this process beside the next life's.
+        let _ = pidfd_send_signal(&self.keeper, rustix::process::Signal::KILL);
+        let _ = waitid(WaitId::PidFd(self.keeper()), WaitIdOptions::EXITED);
         execute(&self.region, program.map_or(OsStr::new("/proc/self/exe"), Path::as_os_str))
     }
 

@@ -3,31 +3,40 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
+use keeper::testing::{Daemon, PATIENCE, wait};
 use rustix::process::{Pid, Signal, kill_process};
 
 const TALLY: &str = env!("CARGO_BIN_EXE_tally");
-const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A tally that kills itself at every so many `steps`.
+fn tally(name: &str, steps: &[&str]) -> Daemon {
+    Daemon::start(name, |folder| {
+        let mut command = Command::new(TALLY);
+        command.arg(folder).args(steps);
+        command
+    })
+}
+
+/// Asks the process that does the work, or its keeper, to leave.
+fn end(daemon: Daemon, asked: usize) {
+    let folder = daemon.folder.clone();
+    daemon.end(|_| ready(&folder, 1).1[asked]);
+}
 
 /// The life's number and its two processes, once it is at least `life`.
 fn ready(folder: &Path, life: u64) -> (u64, [Pid; 2]) {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Ok(text) = fs::read_to_string(folder.join("pids")) {
-            let words: Vec<u64> = text.split(' ').map(|word| word.parse().unwrap()).collect();
-            if words[0] >= life {
-                return (words[0], [words[1], words[2]].map(|pid| Pid::from_raw(pid as i32).unwrap()));
-            }
-        }
-        assert!(Instant::now() < until, "life {life} does not begin");
-        thread::yield_now();
-    }
+    wait(&format!("life {life} begins"), || {
+        let text = fs::read_to_string(folder.join("pids")).ok()?;
+        let words: Vec<u64> = text.split(' ').map(|word| word.parse().unwrap()).collect();
+        let pids = || [words[1], words[2]].map(|pid| Pid::from_raw(pid as i32).unwrap());
+        (words[0] >= life).then(|| (words[0], pids()))
+    })
 }
 
 fn connect(folder: &Path) -> UnixStream {
@@ -48,7 +57,7 @@ fn talk(socket: &mut UnixStream, from: u64, to: u64) {
 
 #[test]
 fn nobody_notices_that_either_is_killed() {
-    let mut daemon = Daemon::start("killed", &[]);
+    let mut daemon = tally("killed", &[]);
     let folder = daemon.folder.clone();
     let (mut life, _) = ready(&folder, 1);
     let over = Arc::new(AtomicBool::new(false));
@@ -86,7 +95,7 @@ fn nobody_notices_that_either_is_killed() {
         }
         kill_process(pids[usize::from((seed >> 24).is_multiple_of(3))], Signal::KILL).unwrap();
         // Where the first process is this test's own child.
-        let _ = daemon.first.try_wait();
+        daemon.alive();
     }
     let (_, pids) = ready(&folder, life);
     for pid in pids {
@@ -97,13 +106,13 @@ fn nobody_notices_that_either_is_killed() {
     for client in clients {
         client.join().unwrap();
     }
-    daemon.end(0);
+    end(daemon, 0);
 }
 
 #[test]
 fn nobody_notices_at_which_step_it_was() {
     // Prime, and more than the life after a death needs to go on.
-    let daemon = Daemon::start("steps", &["101"]);
+    let daemon = tally("steps", &["101"]);
     let folder = daemon.folder.clone();
     ready(&folder, 1);
     let mut long = connect(&folder);
@@ -114,77 +123,15 @@ fn nobody_notices_at_which_step_it_was() {
         }
     }
     ready(&folder, 20);
-    daemon.end(0);
+    end(daemon, 0);
 }
 
 #[test]
 fn who_asks_either_to_leave_is_heard() {
     for asked in 0..2 {
-        let daemon = Daemon::start(&format!("leaves-{asked}"), &[]);
+        let daemon = tally(&format!("leaves-{asked}"), &[]);
         ready(&daemon.folder, 1);
         talk(&mut connect(&daemon.folder), 1, 5);
-        daemon.end(asked);
-    }
-}
-
-/// A daemon that does not outlive its test, however that ends.
-struct Daemon {
-    folder: PathBuf,
-    first: Child,
-}
-
-impl Daemon {
-    fn start(name: &str, steps: &[&str]) -> Self {
-        let folder = std::env::temp_dir().join(format!("keeper-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let mut command = Command::new(TALLY);
-        command.arg(&folder).args(steps);
-        // Whoever reads this test's output waits until all who could write to it have gone.
-        let first = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Self { folder, first }
-    }
-
-    /// Asks one of the two to leave, again where it was just being replaced: both go.
-    fn end(mut self, asked: usize) {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let alive = self.alive();
-            if alive.is_empty() {
-                break;
-            }
-            let (_, pids) = ready(&self.folder, 1);
-            let _ = kill_process(pids[asked], Signal::TERM);
-            assert!(Instant::now() < until, "{alive:?} stay");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Its processes, whatever life they are of: those that have its folder in their command line.
-    fn alive(&mut self) -> Vec<Pid> {
-        let _ = self.first.try_wait();
-        let folder = self.folder.to_str().unwrap();
-        let named = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            let entry = entry.unwrap();
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let ours = String::from_utf8_lossy(&line).split('\0').any(|word| word == folder);
-            entry.file_name().to_str()?.parse().ok().filter(|_| ours).and_then(Pid::from_raw)
-        });
-        named.collect()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let until = Instant::now() + Duration::from_secs(5);
-        loop {
-            let alive = self.alive();
-            if alive.is_empty() || Instant::now() > until {
-                break;
-            }
-            for pid in alive {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-        let _ = fs::remove_dir_all(&self.folder);
+        end(daemon, asked);
     }
 }

@@ -39,7 +39,7 @@ pub use error::{Error, Result};
 pub use gate::{Gate, Memory};
 pub use linux::{EventChannels, Foreign, GrantMapping, Grants, Mapping, Port, Privcmd, StorePage};
 pub use linux::{HEAD_WORDS, Heritage, Region, Signal, Signals, keep_on_exec};
-pub use linux::{clock, process};
+pub use linux::{clock, peek, process};
 pub use shared_page::SharedPage;
 
 /// Number of a domain.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Descriptors above the standard three that were open when this program began, each until it is taken.
@@ -40,6 +40,11 @@ impl Heritage {
     /// The one of that number. `None` where it is not open, or was taken.
     pub fn take(&mut self, number: RawFd) -> Option<OwnedFd> {
         self.0.remove(&number)
+    }
+
+    /// The one of that number, which stays.
+    pub fn borrow(&self, number: RawFd) -> Option<BorrowedFd<'_>> {
+        self.0.get(&number).map(OwnedFd::as_fd)
     }
 
     /// All that are left but those in `known`.

@@ -8,6 +8,7 @@ mod foreign;
 mod gntdev;
 mod heritage;
 mod mapping;
+pub mod peek;
 mod privcmd;
 pub mod process;
 mod region;
