@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::DomId;
+use crate::kept::{Kept, Reader, Writer, kept};
 use crate::path::Path;
 use crate::transaction::Transaction;
 use crate::watch::Token;
@@ -30,6 +31,20 @@ impl Peer {
     }
 }
 
+impl Kept for Peer {
+    fn keep(&self, to: &mut Writer) {
+        match *self {
+            Self::Socket => None,
+            Self::Domain(domid) => Some(domid),
+        }
+        .keep(to);
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Option::find(from)?.map_or(Self::Socket, Self::Domain))
+    }
+}
+
 /// A connection's state.
 pub struct Connection {
     pub peer: Peer,
@@ -44,6 +59,8 @@ pub struct Connection {
     /// It broke the protocol; nothing it sends is looked at.
     pub(crate) ended: bool,
 }
+
+kept!(Connection { peer, inbox, out, transactions, last_transaction, watches, waiting, ended });
 
 impl Connection {
     pub(crate) fn new(peer: Peer) -> Self {
@@ -62,6 +79,11 @@ impl Connection {
     /// Whether its next request may be looked at.
     pub fn may_ask(&self) -> bool {
         !self.waiting && !self.ended && self.out.len() < BACKLOG
+    }
+
+    /// Whether it broke the protocol.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Messages, or what is left of the first, in the order they are to go.
@@ -94,6 +116,33 @@ pub(crate) struct Outbox {
     /// Bytes of the first that have gone.
     gone: usize,
     len: usize,
+}
+
+impl Kept for Outbox {
+    fn keep(&self, to: &mut Writer) {
+        self.gone.keep(to);
+        (self.messages.len() as u32).keep(to);
+        for (at, message) in self.messages.iter().enumerate() {
+            // An event that has begun to go is none that waits, even where the same waits behind it.
+            let waits = (at > 0 || self.gone == 0) && self.events.contains(message);
+            waits.keep(to);
+            message.keep(to);
+        }
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        let mut out = Self { gone: Kept::find(from)?, ..Self::default() };
+        for _ in 0..u32::find(from)? {
+            let (waits, message) = <(bool, Arc<[u8]>)>::find(from)?;
+            if waits {
+                out.events.insert(message.clone());
+            }
+            out.len += message.len();
+            out.messages.push_back(message);
+        }
+        out.len = out.len.checked_sub(out.gone)?;
+        Some(out)
+    }
 }
 
 impl Outbox {

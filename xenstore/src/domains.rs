@@ -6,6 +6,7 @@ use abi::io::xs_wire as xs;
 
 use crate::connection::Peer;
 use crate::error::{Error, Result};
+use crate::kept::kept;
 use crate::path::Path;
 use crate::quota::Delta;
 use crate::store::{Domain, Effect, INTRODUCE_DOMAIN, RELEASE_DOMAIN, Store};
@@ -22,6 +23,8 @@ pub struct Introduction {
     pub gfn: u64,
     pub port: u32,
 }
+
+kept!(Introduction { conn, req_id, tx_id, domid, gfn, port });
 
 impl Store {
     /// Dom0's own kernel, or whoever's ring was there before the store: no request asked for it.

@@ -1,5 +1,7 @@
 //! Why a request is refused: the errors of `xs_wire.h`, which travel as their names.
 
+use crate::kept::{Kept, Reader, Writer};
+
 /// An error of the protocol. The wire carries its name (`"ENOENT\0"`), never a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Error {
@@ -32,6 +34,32 @@ impl Error {
             Self::E2BIG => "E2BIG",
             Self::EPERM => "EPERM",
         }
+    }
+}
+
+impl Error {
+    const ALL: [Self; 11] = [
+        Self::EINVAL,
+        Self::EACCES,
+        Self::EEXIST,
+        Self::ENOENT,
+        Self::ENOSPC,
+        Self::EIO,
+        Self::ENOSYS,
+        Self::EBUSY,
+        Self::EAGAIN,
+        Self::E2BIG,
+        Self::EPERM,
+    ];
+}
+
+impl Kept for Error {
+    fn keep(&self, to: &mut Writer) {
+        (*self as u8).keep(to);
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        Self::ALL.get(usize::from(u8::find(from)?)).copied()
     }
 }
 

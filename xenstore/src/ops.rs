@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::kept::{Kept, Reader, Writer, kept};
 use crate::path::Path;
 use crate::perms::{Access, Caller, Perms};
 use crate::quota::{Delta, Owned, Quotas};
@@ -71,6 +72,64 @@ pub struct Change {
     pub after: Option<Arc<Perms>>,
     /// The node with all that was below it, where it was removed.
     pub removed: Option<Arc<Node>>,
+}
+
+kept!(Change { path, before, after, removed });
+
+impl Kept for Op {
+    fn keep(&self, to: &mut Writer) {
+        let kind: u8 = match self {
+            Self::Read(_) => 0,
+            Self::Directory(_) => 1,
+            Self::GetPerms(_) => 2,
+            Self::Write(..) => 3,
+            Self::Mkdir(_) => 4,
+            Self::Rm(_) => 5,
+            Self::SetPerms(..) => 6,
+        };
+        kind.keep(to);
+        self.path().keep(to);
+        match self {
+            Self::Write(_, value) => value.keep(to),
+            Self::SetPerms(_, perms) => perms.keep(to),
+            _ => {}
+        }
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        let (kind, path) = (u8::find(from)?, Path::find(from)?);
+        Some(match kind {
+            0 => Self::Read(path),
+            1 => Self::Directory(path),
+            2 => Self::GetPerms(path),
+            3 => Self::Write(path, Kept::find(from)?),
+            4 => Self::Mkdir(path),
+            5 => Self::Rm(path),
+            6 => Self::SetPerms(path, Kept::find(from)?),
+            _ => return None,
+        })
+    }
+}
+
+impl Kept for Outcome {
+    fn keep(&self, to: &mut Writer) {
+        match self {
+            Self::Value(value) => (0u8, value.clone()).keep(to),
+            Self::Children(node) => (1u8, node.clone()).keep(to),
+            Self::Perms(perms) => (2u8, perms.clone()).keep(to),
+            Self::Done => 3u8.keep(to),
+        }
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        Some(match u8::find(from)? {
+            0 => Self::Value(Kept::find(from)?),
+            1 => Self::Children(Kept::find(from)?),
+            2 => Self::Perms(Kept::find(from)?),
+            3 => Self::Done,
+            _ => return None,
+        })
+    }
 }
 
 /// A tree to work on, with what the work leaves behind.

@@ -6,10 +6,21 @@ use abi::io::xs_wire::{XENSTORE_ABS_PATH_MAX, XENSTORE_REL_PATH_MAX};
 
 use crate::DomId;
 use crate::error::{Error, Result};
+use crate::kept::{Kept, Reader, Writer};
 
 /// An absolute path that follows the rules, or a special one (`@releaseDomain`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path(Arc<str>);
+
+impl Kept for Path {
+    fn keep(&self, to: &mut Writer) {
+        self.0.keep(to);
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        Kept::find(from).map(Self)
+    }
+}
 
 /// A path as a client named it.
 #[derive(Clone, Debug, PartialEq, Eq)]

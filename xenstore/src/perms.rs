@@ -5,6 +5,7 @@
 
 use crate::DomId;
 use crate::error::{Error, Result};
+use crate::kept::{Kept, Reader, Writer, kept};
 
 /// Read, write, both or neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +56,29 @@ pub struct Perm {
 /// A node's list: never empty, the owner first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Perms(Box<[Perm]>);
+
+kept!(Perm { domid, access });
+
+impl Kept for Access {
+    fn keep(&self, to: &mut Writer) {
+        (self.letter() as u8).keep(to);
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        Self::from_letter(u8::find(from)?)
+    }
+}
+
+impl Kept for Perms {
+    fn keep(&self, to: &mut Writer) {
+        (self.0.len() as u32).keep(to);
+        self.0.iter().for_each(|perm| perm.keep(to));
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        Self::new(Kept::find(from)?).ok()
+    }
+}
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

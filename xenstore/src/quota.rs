@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::DomId;
+use crate::kept::{Kept, Reader, Writer, kept};
 
 /// The limits, with the values and names that Xen's own daemons have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,17 @@ pub struct Quotas {
     /// Undelivered watch events, after which those of one watch become one.
     pub events: u32,
 }
+
+kept!(Quotas {
+    nodes,
+    watches,
+    transactions,
+    transaction_nodes,
+    node_size,
+    node_permissions,
+    path_max,
+    events,
+});
 
 impl Default for Quotas {
     fn default() -> Self {
@@ -87,6 +99,28 @@ impl Owned {
                 self.0.remove(&domid);
             }
         }
+    }
+}
+
+impl Kept for Owned {
+    fn keep(&self, to: &mut Writer) {
+        let mut counts: Vec<_> = self.0.iter().map(|(&domid, &count)| (domid, count)).collect();
+        counts.sort_unstable();
+        counts.keep(to);
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self(Vec::find(from)?.into_iter().collect()))
+    }
+}
+
+impl Kept for Delta {
+    fn keep(&self, to: &mut Writer) {
+        self.0.keep(to);
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        Kept::find(from).map(Self)
     }
 }
 

@@ -11,6 +11,7 @@ use abi::io::xs_wire as xs;
 use crate::connection::{Connection, Peer};
 use crate::domains::Introduction;
 use crate::error::{Error, Result};
+use crate::kept::{Kept, Reader, Writer, kept};
 use crate::ops::{Change, Op, Outcome, Work};
 use crate::path::Path;
 use crate::perms::{Access, Caller, Perms};
@@ -53,6 +54,31 @@ pub struct Domain {
     pub shut_down: bool,
     /// See [`Caller::target`].
     pub target: Option<DomId>,
+}
+
+kept!(Domain { conn, gfn, port, shut_down, target });
+
+impl Kept for Effect {
+    fn keep(&self, to: &mut Writer) {
+        match self {
+            Self::Introduce(asked) => (0u8, *asked).keep(to),
+            Self::Release { conn, domid } => (1u8, (*conn, *domid)).keep(to),
+            Self::End { conn } => (2u8, *conn).keep(to),
+            Self::Log { on } => (3u8, *on).keep(to),
+            Self::Print { text } => (4u8, text.clone()).keep(to),
+        }
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        Some(match u8::find(from)? {
+            0 => Self::Introduce(Kept::find(from)?),
+            1 => Self::Release { conn: Kept::find(from)?, domid: Kept::find(from)? },
+            2 => Self::End { conn: Kept::find(from)? },
+            3 => Self::Log { on: Kept::find(from)? },
+            4 => Self::Print { text: Kept::find(from)? },
+            _ => return None,
+        })
+    }
 }
 
 /// The whole of it.
@@ -128,6 +154,11 @@ impl Store {
 
     pub fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// Whether the tree may share nodes with an earlier one, which somebody still holds.
+    pub(crate) fn has_snapshots(&self) -> bool {
+        self.connections.values().any(|connection| !connection.transactions.is_empty())
     }
 
     /// What was asked for since the last call.
@@ -348,5 +379,52 @@ impl Store {
         if connection.out.event(event) {
             self.ready.push(conn);
         }
+    }
+}
+
+/// All of it but the lines about messages. Watches are kept with their connections.
+impl Kept for Store {
+    fn keep(&self, to: &mut Writer) {
+        self.tree.keep(to);
+        self.special.keep(to);
+        self.generation.keep(to);
+        self.quotas.keep(to);
+        self.owned.keep(to);
+        self.connections.keep(to);
+        for (&conn, connection) in &self.connections {
+            for (path, token) in &connection.watches {
+                let watch =
+                    self.watches.get(conn, token, path).expect("a connection's watches are all there");
+                watch.keep(to);
+            }
+        }
+        self.last_conn.keep(to);
+        self.domains.keep(to);
+        self.privileged.keep(to);
+        self.effects.keep(to);
+        self.ready.keep(to);
+    }
+
+    fn find(from: &mut Reader<'_>) -> Option<Self> {
+        let mut store = Self {
+            tree: Kept::find(from)?,
+            special: Kept::find(from)?,
+            generation: Kept::find(from)?,
+            quotas: Kept::find(from)?,
+            owned: Kept::find(from)?,
+            connections: Kept::find(from)?,
+            ..Self::new(Quotas::default(), None)
+        };
+        for (&conn, connection) in &store.connections {
+            for (_, token) in &connection.watches {
+                store.watches.add(conn, token.clone(), Kept::find(from)?).ok()?;
+            }
+        }
+        store.last_conn = Kept::find(from)?;
+        store.domains = Kept::find(from)?;
+        store.privileged = Kept::find(from)?;
+        store.effects = Kept::find(from)?;
+        store.ready = Kept::find(from)?;
+        Some(store)
     }
 }

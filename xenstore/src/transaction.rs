@@ -6,9 +6,10 @@
 //! So two conflict exactly where one has changed an answer that the other was given. Where nobody
 //! changed the tree meanwhile, the snapshot simply becomes the tree.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
+use crate::kept::kept;
 use crate::ops::{Change, Op, Outcome, Work};
 use crate::path::Path;
 use crate::perms::Caller;
@@ -23,10 +24,12 @@ pub struct Transaction {
     tree: Tree,
     log: Vec<(Op, Result<Outcome>)>,
     /// What has been read since the last write, so that reading it again needs no place in the log.
-    read: HashSet<(u8, Path)>,
+    read: BTreeSet<(u8, Path)>,
     delta: Delta,
     changes: Vec<Change>,
 }
+
+kept!(Transaction { base, tree, log, read, delta, changes });
 
 /// What a commit changed.
 pub struct Committed {
@@ -41,7 +44,7 @@ impl Transaction {
             base: tree.clone(),
             tree: tree.clone(),
             log: Vec::new(),
-            read: HashSet::new(),
+            read: BTreeSet::new(),
             delta: Delta::default(),
             changes: Vec::new(),
         }

@@ -10,7 +10,7 @@ use crate::perms::Perms;
 /// One node. A node without a name is the root.
 #[derive(Clone)]
 pub struct Node {
-    name: Arc<str>,
+    pub(crate) name: Arc<str>,
     pub value: Arc<[u8]>,
     pub perms: Arc<Perms>,
     /// Changes, to a number never used before, with the node's value, permissions and children.
@@ -52,6 +52,11 @@ pub struct Tree {
 impl Tree {
     pub fn new(root: Node) -> Self {
         Self { root: Arc::new(root) }
+    }
+
+    /// The tree below `root`.
+    pub fn of(root: Arc<Node>) -> Self {
+        Self { root }
     }
 
     pub fn root(&self) -> &Arc<Node> {

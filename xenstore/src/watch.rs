@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::ConnId;
 use crate::error::{Error, Result};
+use crate::kept::kept;
 use crate::path::Path;
 use crate::perms::Perms;
 use crate::tree::Node;
@@ -22,6 +23,8 @@ pub struct Watch {
     /// How many levels below the path still count; no limit where `None`.
     pub depth: Option<u32>,
 }
+
+kept!(Watch { path, implied, depth });
 
 #[derive(Default)]
 struct Level {

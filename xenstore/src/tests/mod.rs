@@ -2,6 +2,7 @@
 
 mod domains;
 mod hostile;
+mod kept;
 mod model;
 mod quotas;
 mod requests;
