@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use keeper::{Life, Signal};
+use keeper::{Life, Signal, background};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use toolstack::store::Client;
@@ -214,10 +214,7 @@ impl Daemon {
     /// Where the file cannot be written.
     pub fn write_pid_file(&self) -> Result<()> {
         let Some(path) = &self.options.pid_file else { return Ok(()) };
-        let new = path.with_extension("new");
-        fs::write(&new, format!("{}\n", std::process::id()))
-            .and_then(|()| fs::rename(&new, path))
-            .with_context(|| format!("writing {}", path.display()))
+        background::write_pid_file(path).with_context(|| format!("writing {}", path.display()))
     }
 
     /// The daemon leaves: its file goes.

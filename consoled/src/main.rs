@@ -42,15 +42,8 @@ fn main() -> ExitCode {
 fn live(options: Options) -> Result<()> {
     let mut life = Life::begin("xenconsoled").context("beginning a life that survives")?;
     let interactive = options.interactive;
-    let begun = Daemon::new(&mut life, options).and_then(|daemon| daemon.write_pid_file().map(|()| daemon));
-    let mut daemon = match begun {
-        Ok(daemon) => daemon,
-        Err(error) if life.number() == 1 => {
-            eprintln!("xenconsoled: {error:#}");
-            life.end(1);
-        }
-        Err(error) => return Err(error),
-    };
+    let mut daemon = Daemon::new(&mut life, options)?;
+    daemon.write_pid_file()?;
     life.settled();
     if !interactive && life.number() == 1 {
         background::detach("").context("leaving the terminal")?;

@@ -1,7 +1,9 @@
 //! How a daemon gets into the background: the command that was typed returns once it works, or has said why it does not.
 
 use std::env;
+use std::fs;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Tells a process that it is the daemon's own, and that its standard output is waited for.
@@ -33,6 +35,16 @@ pub fn launch() -> io::Result<()> {
     Ok(())
 }
 
+/// Writes this process's number for who starts and stops the daemon.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn write_pid_file(path: &Path) -> io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, format!("{}\n", std::process::id()))?;
+    fs::rename(&new, path)
+}
+
 /// In the daemon's own process: it works, nobody waits for it any more, and no terminal can end it. `say` is for who
 /// launched it.
 ///
@@ -42,7 +54,7 @@ pub fn detach(say: &str) -> io::Result<()> {
     let mut out = io::stdout();
     out.write_all(format!("\n{say}").as_bytes())?;
     out.flush()?;
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    let null = fs::File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::process::setsid()?;
     Ok(())

@@ -1,200 +1,282 @@
 //! Everything of Xen that the daemon has: rings, event channels, and which domains are still there.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use abi::domctl::{XEN_DOMINF_DYING, XEN_DOMINF_SHUTDOWN};
 use abi::grant_table::GNTTAB_RESERVED_XENSTORE;
 use abi::io::xs_wire as xs;
 use abi::xen::VIRQ_DOM_EXC;
 use anyhow::{Context, Result};
+use rustix::event::epoll::{self, EventData, EventFlags};
 use xenctl::{DomId, EventChannels, Port, SharedPage, StorePage, Xen};
 
-use xenstore::ring::{Broken, Place, Ring};
-use xenstore::{ConnId, Error, Introduction, Store};
+use xenstore::ring::{Place, Ring};
+use xenstore::state::{Entry, Link};
+use xenstore::{ConnId, Error, Introduction};
 
+use crate::memory::{EXCEPTIONS, Memory};
+
+/// A guest's ring, and the device by which its channel is bound: closed, it gives the channel back.
 struct Guest {
     ring: Ring<SharedPage>,
-    place: Place,
+    channel: EventChannels,
     port: Port,
 }
 
 pub struct Guests {
     xen: Xen,
-    events: EventChannels,
-    /// Fires when a domain shuts down, crashes or is gone.
-    exceptions: Port,
+    /// Has an event when a domain shuts down, crashes or is gone.
+    pub exceptions: EventChannels,
+    epoll: OwnedFd,
     guests: HashMap<ConnId, Guest>,
-    by_port: HashMap<Port, ConnId>,
 }
 
 impl Guests {
-    /// Opens Xen's devices.
-    pub fn open() -> Result<Self> {
-        let events = EventChannels::open()?;
-        events.set_nonblocking(true)?;
-        let exceptions = events.bind_virq(VIRQ_DOM_EXC)?;
-        Ok(Self { xen: Xen::open()?, events, exceptions, guests: HashMap::new(), by_port: HashMap::new() })
-    }
-
-    /// Readable when a guest or the hypervisor wants something.
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.events.as_fd()
-    }
-
-    /// Begins with dom0's kernel, which waits for a first event.
-    pub fn begin(&mut self, store: &mut Store) -> Result<()> {
-        let (page, remote) = StorePage::open()?;
-        let port = self.events.bind_interdomain(DomId(0), remote).context("the channel of dom0's kernel")?;
-        let conn = store.introduce_first(0, 0, remote);
-        self.insert(conn, Guest::new(SharedPage::Own(page), port));
-        self.serve(store, conn);
-        self.notify(port);
-        Ok(())
-    }
-
-    /// Serves who had an event.
-    pub fn events(&mut self, store: &mut Store) -> Result<()> {
-        for port in self.events.pending()? {
-            if port == self.exceptions {
-                self.look_at_domains(store)?;
-            } else if let Some(&conn) = self.by_port.get(&port) {
-                self.serve(store, conn);
+    /// Opens Xen's devices, but for what an earlier life had open. What that recorded is in `memory`.
+    pub fn new(memory: &mut Memory, epoll: OwnedFd) -> Result<Self> {
+        let number = memory.recorded(EXCEPTIONS);
+        let exceptions = match memory.life.inherit(number) {
+            Some(channel) => channel.into(),
+            None => {
+                let channel = open()?;
+                channel.bind_virq(VIRQ_DOM_EXC)?;
+                memory.record(EXCEPTIONS, channel.as_raw_fd());
+                channel
             }
-            // A guest's port may have gone with it just now.
-            if port == self.exceptions || self.by_port.contains_key(&port) {
-                self.events.unmask(port)?;
+        };
+        Ok(Self { xen: Xen::open()?, exceptions, epoll, guests: HashMap::new() })
+    }
+
+    /// Goes on with the guests of the life before; begins with dom0's kernel, which waits for that.
+    pub fn begin(&mut self, memory: &mut Memory) -> Result<()> {
+        let links: Vec<_> = memory.state.links().map(|(conn, link)| (conn, *link)).collect();
+        for (conn, link) in links {
+            if let Link::Ring { channel, port, gfn, place } = link
+                && let Err(error) = self.again(memory, conn, channel, Port(port), gfn, place)
+            {
+                crate::server::print_to_log(&format!("a guest is not heard any more: {error:#}"));
             }
         }
-        Ok(())
+        if memory.state.store.domain(0).is_none() {
+            let (page, remote) = StorePage::open()?;
+            let channel = open()?;
+            let port = channel.bind_interdomain(DomId(0), remote).context("the channel of dom0's kernel")?;
+            let guest = Guest { ring: Ring(SharedPage::Own(page)), channel, port };
+            let entry = Entry::First { port: remote, link: guest.link(0) };
+            let conn = memory.apply(&entry)?.expect("a connection of its own");
+            self.insert(memory, conn, guest)?;
+        }
+        self.look_at_domains(memory)
+    }
+
+    fn again(
+        &mut self,
+        memory: &mut Memory,
+        conn: ConnId,
+        channel: i32,
+        port: Port,
+        gfn: u64,
+        place: Place,
+    ) -> Result<()> {
+        let channel = memory.life.inherit(channel).context("its channel is not open")?;
+        let connection = memory.state.store.connection(conn).context("it has no connection")?;
+        let (domid, ended) = (connection.peer.domid(), connection.has_ended());
+        let page = match domid {
+            0 => SharedPage::Own(StorePage::open()?.0),
+            _ => SharedPage::of(DomId(domid), GNTTAB_RESERVED_XENSTORE, gfn)?,
+        };
+        let guest = Guest { ring: Ring(page), channel: channel.into(), port };
+        if domid != 0 && !ended {
+            guest.ring.begin();
+        }
+        if !guest.ring.wants_reconnection() {
+            guest.ring.tell(place);
+        }
+        // What the life before was told of, and what it told, may have been lost with it.
+        guest.notify();
+        let _ = guest.channel.unmask(port);
+        self.insert(memory, conn, guest)
+    }
+
+    /// A guest wants something.
+    pub fn event(&mut self, memory: &mut Memory, conn: ConnId) -> Result<()> {
+        let Some(guest) = self.guests.get(&conn) else { return Ok(()) };
+        // Before the ring is looked at: what comes later is told again.
+        for port in guest.channel.pending()? {
+            // The port may have gone with its guest just now.
+            let _ = guest.channel.unmask(port);
+        }
+        self.serve(memory, conn)
+    }
+
+    /// A domain shut down, crashed or is gone.
+    pub fn exception(&mut self, memory: &mut Memory) -> Result<()> {
+        for port in self.exceptions.pending()? {
+            self.exceptions.unmask(port)?;
+        }
+        self.look_at_domains(memory)
     }
 
     /// Moves bytes in both directions, as far as they go; the guest's next event goes on with the rest.
-    pub fn serve(&mut self, store: &mut Store, conn: ConnId) {
-        let Some(guest) = self.guests.get_mut(&conn) else { return };
+    pub fn serve(&mut self, memory: &mut Memory, conn: ConnId) -> Result<()> {
+        let Some(guest) = self.guests.get(&conn) else { return Ok(()) };
         if guest.ring.wants_reconnection() {
-            store.restart(conn);
+            memory.apply(&Entry::Restart { conn })?;
             guest.ring.reconnect();
-            guest.place = Place::default();
-            let _ = self.events.notify(guest.port);
+            guest.notify();
         }
-        let port = guest.port;
-        match guest.turn(store, conn) {
-            Ok(false) => {}
-            Ok(true) => self.notify(port),
-            Err(Broken) => {
+        match guest.turn(memory, conn)? {
+            Some(false) => {}
+            Some(true) => guest.notify(),
+            None => {
                 guest.ring.fail(xs::XENSTORE_ERROR_RINGIDX);
-                store.end(conn);
+                memory.apply(&Entry::End { conn })?;
             }
         }
+        Ok(())
     }
 
     /// Maps a guest's ring and tells the store whether that could be done.
-    pub fn introduce(&mut self, store: &mut Store, asked: &Introduction) {
-        let mapped = self.connect(asked);
-        let result = mapped.as_ref().map(drop).map_err(|_| Error::EINVAL);
-        if let Err(error) = &mapped {
-            crate::server::print_to_log(&format!("introducing domain {}: {error:#}", asked.domid));
+    pub fn introduce(&mut self, memory: &mut Memory, asked: Introduction) -> Result<()> {
+        let mut guest = connect(&asked);
+        // Introduced again it may have the same port, which is bound: what it had goes first.
+        if let Some(conn) = memory.state.store.domain(asked.domid).map(|domain| domain.conn)
+            && guest.is_err()
+        {
+            memory.apply(&Entry::Cut { conn })?;
+            self.release(conn);
+            guest = connect(&asked);
         }
-        // Introduced again, it has a new page and a new channel; what it had goes first.
-        if let Some(old) = store.domain(asked.domid).filter(|_| mapped.is_ok()) {
-            self.release(old.conn);
-        }
-        if let (Some(conn), Ok(guest)) = (store.introduced(asked, result), mapped) {
-            guest.ring.begin();
-            let port = guest.port;
-            self.insert(conn, guest);
-            self.serve(store, conn);
-            // It may have waited for its store.
-            self.notify(port);
+        let guest = match guest {
+            Ok(guest) => guest,
+            Err(error) => {
+                crate::server::print_to_log(&format!("introducing domain {}: {error:#}", asked.domid));
+                let refused = Entry::Introduced { asked, result: Err(Error::EINVAL), link: None };
+                return memory.apply(&refused).map(drop);
+            }
+        };
+        memory.step();
+        let link = Some(guest.link(asked.gfn));
+        let conn = memory.apply(&Entry::Introduced { asked, result: Ok(()), link })?;
+        guest.ring.begin();
+        match conn {
+            Some(conn) => self.insert(memory, conn, guest),
+            None => Ok(()),
         }
     }
 
-    fn connect(&self, asked: &Introduction) -> Result<Guest> {
-        let domid = DomId(asked.domid);
-        let page = SharedPage::of(domid, GNTTAB_RESERVED_XENSTORE, asked.gfn)?;
-        let port = self.events.bind_interdomain(domid, asked.port)?;
-        Ok(Guest::new(page, port))
-    }
-
-    fn insert(&mut self, conn: ConnId, guest: Guest) {
-        self.by_port.insert(guest.port, conn);
+    fn insert(&mut self, memory: &mut Memory, conn: ConnId, guest: Guest) -> Result<()> {
+        epoll::add(&self.epoll, &guest.channel, EventData::new_u64(conn), EventFlags::IN)
+            .context("waiting for a guest")?;
         self.guests.insert(conn, guest);
+        self.serve(memory, conn)
     }
 
     /// Lets go of a guest's page and channel.
     pub fn release(&mut self, conn: ConnId) {
-        if let Some(guest) = self.guests.remove(&conn) {
-            self.by_port.remove(&guest.port);
-            // A domain that is gone has closed it already.
-            let _ = self.events.unbind(guest.port);
-        }
+        self.guests.remove(&conn);
     }
 
     /// A guest broke the protocol: it is told, and may connect anew.
-    pub fn end(&mut self, store: &mut Store, conn: ConnId) {
-        let Some(guest) = self.guests.get_mut(&conn) else { return };
+    pub fn end(&mut self, memory: &mut Memory, conn: ConnId) -> Result<()> {
+        let Some(guest) = self.guests.get(&conn) else { return Ok(()) };
         // What it had asked for properly is still answered; where its ring is broken, that is all.
-        if guest.turn(store, conn).is_ok() {
+        if guest.turn(memory, conn)?.is_some() {
             guest.ring.fail(xs::XENSTORE_ERROR_PROTO);
         }
-        let port = guest.port;
-        self.notify(port);
-    }
-
-    fn notify(&self, port: Port) {
-        // The other end may have gone: then nobody misses it.
-        let _ = self.events.notify(port);
+        guest.notify();
+        Ok(())
     }
 
     /// Tells the store which of its domains have shut down or are gone.
-    fn look_at_domains(&mut self, store: &mut Store) -> Result<()> {
-        let known: Vec<u16> = store.domains().map(|(domid, _)| domid).filter(|&domid| domid != 0).collect();
+    fn look_at_domains(&mut self, memory: &mut Memory) -> Result<()> {
+        let known = memory.state.store.domains().map(|(domid, _)| domid);
+        let known: Vec<u16> = known.filter(|&domid| domid != 0).collect();
         for domid in known {
-            match self.xen.domain(DomId(domid))? {
-                None => store.domain_gone(domid),
-                Some(info) if info.flags & XEN_DOMINF_DYING != 0 => store.domain_gone(domid),
-                Some(info) if info.flags & XEN_DOMINF_SHUTDOWN != 0 => store.domain_shut_down(domid),
-                Some(_) => {}
+            let flags = self.xen.domain(DomId(domid))?.map_or(XEN_DOMINF_DYING, |info| info.flags);
+            if flags & XEN_DOMINF_DYING != 0 {
+                memory.apply(&Entry::Gone { domid })?;
+            } else if flags & XEN_DOMINF_SHUTDOWN != 0 {
+                memory.apply(&Entry::ShutDown { domid })?;
             }
         }
         Ok(())
     }
 }
 
+fn open() -> Result<EventChannels> {
+    let channel = EventChannels::open()?;
+    channel.set_nonblocking(true)?;
+    Ok(channel)
+}
+
+fn connect(asked: &Introduction) -> Result<Guest> {
+    let domid = DomId(asked.domid);
+    let page = SharedPage::of(domid, GNTTAB_RESERVED_XENSTORE, asked.gfn)?;
+    let channel = open()?;
+    let port = channel.bind_interdomain(domid, asked.port)?;
+    Ok(Guest { ring: Ring(page), channel, port })
+}
+
 impl Guest {
-    fn new(page: SharedPage, port: Port) -> Self {
-        Self { place: Place::of(&page), ring: Ring(page), port }
+    fn link(&self, gfn: u64) -> Link {
+        let channel = self.channel.as_fd().as_raw_fd();
+        Link::Ring { channel, port: self.port.0, gfn, place: Place::of(&self.ring.0) }
     }
 
-    /// Sends, receives once, and sends what that answered. Whether the guest must be told.
-    fn turn(&mut self, store: &mut Store, conn: ConnId) -> std::result::Result<bool, Broken> {
-        let mut moved = self.send(store, conn)?;
-        if store.connection(conn).is_some_and(|connection| connection.may_ask()) {
-            let bytes = self.ring.received(self.place)?;
+    fn notify(&self) {
+        // The other end may have gone: then nobody misses it.
+        let _ = self.channel.notify(self.port);
+    }
+
+    /// Sends, receives once, and sends what that answered. Whether the guest must be told; `None` where its indexes do not
+    /// fit together.
+    fn turn(&self, memory: &mut Memory, conn: ConnId) -> Result<Option<bool>> {
+        let Some(mut moved) = self.send(memory, conn)? else { return Ok(None) };
+        if memory.state.store.connection(conn).is_some_and(|connection| connection.may_ask()) {
+            let Some(place) = place(memory, conn) else { return Ok(Some(moved)) };
+            let Ok(bytes) = self.ring.received(place) else { return Ok(None) };
             if !bytes.is_empty() {
-                store.input(conn, &bytes);
-                self.place.cons = self.place.cons.wrapping_add(bytes.len() as u32);
-                self.ring.tell(self.place);
+                memory.apply(&Entry::Input { conn, bytes: &bytes })?;
+                self.tell(memory, conn);
                 moved = true;
             }
         }
-        Ok(self.send(store, conn)? || moved)
+        Ok(self.send(memory, conn)?.map(|sent| sent || moved))
     }
 
-    fn send(&mut self, store: &mut Store, conn: ConnId) -> std::result::Result<bool, Broken> {
+    fn send(&self, memory: &mut Memory, conn: ConnId) -> Result<Option<bool>> {
         let mut moved = false;
         loop {
-            let Some(connection) = store.connection(conn) else { return Ok(moved) };
-            let Some(message) = connection.output().next() else { return Ok(moved) };
-            let count = self.ring.put(self.place, message)?;
+            let (Some(connection), Some(place)) = (memory.state.store.connection(conn), place(memory, conn))
+            else {
+                return Ok(Some(moved));
+            };
+            let Some(message) = connection.output().next() else { return Ok(Some(moved)) };
+            let Ok(count) = self.ring.put(place, message) else { return Ok(None) };
             if count == 0 {
-                return Ok(moved);
+                return Ok(Some(moved));
             }
-            self.place.prod = self.place.prod.wrapping_add(count as u32);
-            self.ring.tell(self.place);
-            store.sent(conn, count);
+            memory.step();
+            memory.apply(&Entry::Sent { conn, count: count as u32 })?;
+            self.tell(memory, conn);
             moved = true;
         }
+    }
+
+    /// The page follows what is written down, never the other way round.
+    fn tell(&self, memory: &mut Memory, conn: ConnId) {
+        if let Some(place) = place(memory, conn) {
+            self.ring.tell(place);
+        }
+        memory.step();
+    }
+}
+
+fn place(memory: &Memory, conn: ConnId) -> Option<Place> {
+    match memory.state.link(conn) {
+        Some(&Link::Ring { place, .. }) => Some(place),
+        _ => None,
     }
 }

@@ -1,20 +1,20 @@
 //! The store's daemon: [`xenstore::Store`] between a Unix socket, guests' rings and the hypervisor.
 //!
-//! [`server`] waits and moves bytes; [`guests`] is all that it has of Xen; [`options`] the command line.
+//! [`server`] waits and moves bytes; [`guests`] is all that it has of Xen; [`memory`] is what outlives `kill -9`, with the
+//! process's descriptors (see `keeper`); [`options`] the command line.
 #![forbid(unsafe_code)]
 
 mod guests;
+mod listen;
+mod memory;
 mod options;
 mod server;
 
-use std::fs;
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use keeper::{Life, background};
 
-use guests::Guests;
 use options::Options;
 use server::Server;
 
@@ -30,11 +30,9 @@ fn main() -> ExitCode {
         print!("{}", options::usage());
         return ExitCode::SUCCESS;
     }
-    let background = keeper::background::is_daemon();
-    let result = if options.no_fork || background {
-        serve(&options, background)
-    } else {
-        keeper::background::launch().context("going into the background")
+    let result = match options.no_fork || background::is_daemon() {
+        true => live(&options),
+        false => background::launch().context("going into the background"),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,34 +43,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(options: &Options, background: bool) -> Result<()> {
-    let folder = std::env::var_os("XENSTORED_RUNDIR").map_or("/run/xenstored".into(), PathBuf::from);
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let socket = folder.join("socket");
-    if socket.exists() {
-        if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
-            bail!("{} is served by another daemon", socket.display());
-        }
-        fs::remove_file(&socket).with_context(|| format!("removing {}", socket.display()))?;
-    }
-    let listener =
-        UnixListener::bind(&socket).with_context(|| format!("listening at {}", socket.display()))?;
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    fs::set_permissions(&socket, private)
-        .with_context(|| format!("closing {} to others", socket.display()))?;
-    let guests = if options.no_domain_init { None } else { Some(Guests::open()?) };
-    let mut server = Server::new(options, listener, guests)?;
-    let pid = std::process::id();
+fn live(options: &Options) -> Result<()> {
+    let life = Life::begin("xenstored").context("beginning a life that survives")?;
+    let first = life.number() == 1;
+    let mut server = Server::new(life, options)?;
     if let Some(file) = &options.pid_file {
-        fs::write(file, format!("{pid}\n")).with_context(|| format!("writing {}", file.display()))?;
+        background::write_pid_file(file).with_context(|| format!("writing {}", file.display()))?;
     }
-    let say = if options.output_pid { format!("{pid}\n") } else { String::new() };
-    if background {
-        keeper::background::detach(&say).context("leaving the terminal")?;
+    let say = if options.output_pid { format!("{}\n", std::process::id()) } else { String::new() };
+    if first && background::is_daemon() {
+        background::detach(&say).context("leaving the terminal")?;
         // Whoever waits for the end of what the command says must not wait for the daemon's.
         rustix::stdio::dup2_stderr(rustix::stdio::stdout()).context("leaving the terminal")?;
-    } else {
+    } else if first {
         print!("{say}");
     }
-    server.run()
+    server.run()?;
+    server.end()
 }
