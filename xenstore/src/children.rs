@@ -2,7 +2,9 @@
 //! snapshots and copied only when a shared one changes.
 //!
 //! A thousand guests' folders stand in one node. A change below one of them copies a few tens of
-//! pointers if a snapshot is held, and nothing if none is.
+//! pointers if a snapshot is held, and nothing if none is. A name is looked for by its [`prefix`],
+//! which stands beside each pointer: following them to compare names would cost more than all else
+//! that a request does, and grow with the folder.
 
 use std::sync::Arc;
 
@@ -16,13 +18,49 @@ pub trait Keyed {
 
 /// A persistent map from names to items. Cloning it costs one part at most.
 pub enum Children<T> {
-    Leaf(Vec<Arc<T>>),
+    Leaf(Vec<Entry<T>>),
     /// Each part with a name that is not above its names and above those of the part before.
     Branch(Vec<Part<T>>),
 }
 
-/// A lower bound of the names in a part, and the part.
-type Part<T> = (Arc<str>, Arc<Children<T>>);
+/// An item, and the prefix of its name.
+pub struct Entry<T> {
+    prefix: u64,
+    item: Arc<T>,
+}
+
+/// A lower bound of the names in a part, with its prefix, and the part.
+pub struct Part<T> {
+    prefix: u64,
+    bound: Arc<str>,
+    part: Arc<Children<T>>,
+}
+
+impl<T> Clone for Entry<T> {
+    fn clone(&self) -> Self {
+        Self { prefix: self.prefix, item: self.item.clone() }
+    }
+}
+
+impl<T> Clone for Part<T> {
+    fn clone(&self) -> Self {
+        Self { prefix: self.prefix, bound: self.bound.clone(), part: self.part.clone() }
+    }
+}
+
+impl<T> Part<T> {
+    fn new(bound: Arc<str>, part: Children<T>) -> Self {
+        Self { prefix: prefix(&bound), bound, part: Arc::new(part) }
+    }
+}
+
+/// A name's first eight bytes as a number: where two names' differ, they order as the names do.
+fn prefix(name: &str) -> u64 {
+    let mut bytes = [0; 8];
+    let len = name.len().min(8);
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    u64::from_be_bytes(bytes)
+}
 
 impl<T> Clone for Children<T> {
     fn clone(&self) -> Self {
@@ -44,8 +82,8 @@ impl<T: Keyed> Children<T> {
         let mut part = self;
         loop {
             match part {
-                Self::Leaf(items) => return items.get(position(items, key).ok()?),
-                Self::Branch(parts) => part = &parts[part_of(parts, key)].1,
+                Self::Leaf(items) => return Some(&items[position(items, key).ok()?].item),
+                Self::Branch(parts) => part = &parts[part_of(parts, key)].part,
             }
         }
     }
@@ -55,11 +93,11 @@ impl<T: Keyed> Children<T> {
         match self {
             Self::Leaf(items) => {
                 let at = position(items, key).ok()?;
-                items.get_mut(at)
+                Some(&mut items[at].item)
             }
             Self::Branch(parts) => {
                 let at = part_of(parts, key);
-                Arc::make_mut(&mut parts[at].1).get_mut(key)
+                Arc::make_mut(&mut parts[at].part).get_mut(key)
             }
         }
     }
@@ -68,7 +106,7 @@ impl<T: Keyed> Children<T> {
     pub fn insert(&mut self, item: Arc<T>) {
         if let Some(upper) = self.insert_in(item) {
             let lower = std::mem::take(self);
-            *self = Self::Branch(vec![("".into(), Arc::new(lower)), upper]);
+            *self = Self::Branch(vec![Part::new("".into(), lower), upper]);
         }
     }
 
@@ -77,18 +115,18 @@ impl<T: Keyed> Children<T> {
         match self {
             Self::Leaf(items) => {
                 match position(items, item.key()) {
-                    Ok(at) => items[at] = item,
-                    Err(at) => items.insert(at, item),
+                    Ok(at) => items[at].item = item,
+                    Err(at) => items.insert(at, Entry { prefix: prefix(item.key()), item }),
                 }
                 let upper = split(items)?;
-                Some((upper[0].key().into(), Arc::new(Self::Leaf(upper))))
+                Some(Part::new(upper[0].item.key().into(), Self::Leaf(upper)))
             }
             Self::Branch(parts) => {
                 let at = part_of(parts, item.key());
-                let upper = Arc::make_mut(&mut parts[at].1).insert_in(item)?;
+                let upper = Arc::make_mut(&mut parts[at].part).insert_in(item)?;
                 parts.insert(at + 1, upper);
                 let upper = split(parts)?;
-                Some((upper[0].0.clone(), Arc::new(Self::Branch(upper))))
+                Some(Part::new(upper[0].bound.clone(), Self::Branch(upper)))
             }
         }
     }
@@ -96,15 +134,15 @@ impl<T: Keyed> Children<T> {
     /// Takes the item out.
     pub fn remove(&mut self, key: &str) -> Option<Arc<T>> {
         match self {
-            Self::Leaf(items) => Some(items.remove(position(items, key).ok()?)),
+            Self::Leaf(items) => Some(items.remove(position(items, key).ok()?).item),
             Self::Branch(parts) => {
                 let at = part_of(parts, key);
-                let removed = Arc::make_mut(&mut parts[at].1).remove(key)?;
-                if parts[at].1.is_empty() {
+                let removed = Arc::make_mut(&mut parts[at].part).remove(key)?;
+                if parts[at].part.is_empty() {
                     parts.remove(at);
                 }
-                if let [(_, only)] = &parts[..] {
-                    *self = Self::clone(only);
+                if let [only] = &parts[..] {
+                    *self = Self::clone(&only.part);
                 }
                 Some(removed)
             }
@@ -126,13 +164,16 @@ impl<T: Keyed> Children<T> {
     }
 }
 
-fn position<T: Keyed>(items: &[Arc<T>], key: &str) -> Result<usize, usize> {
-    items.binary_search_by(|item| item.key().cmp(key))
+fn position<T: Keyed>(items: &[Entry<T>], key: &str) -> Result<usize, usize> {
+    let wanted = prefix(key);
+    items.binary_search_by(|entry| entry.prefix.cmp(&wanted).then_with(|| entry.item.key().cmp(key)))
 }
 
 /// Which part has `key` if any has; names below the first part's bound are the first part's.
 fn part_of<T>(parts: &[Part<T>], key: &str) -> usize {
-    parts.partition_point(|(bound, _)| &**bound <= key).saturating_sub(1)
+    let wanted = prefix(key);
+    let below = |part: &Part<T>| part.prefix.cmp(&wanted).then_with(|| (*part.bound).cmp(key)).is_le();
+    parts.partition_point(below).saturating_sub(1)
 }
 
 /// Takes the upper half out of what has grown beyond [`MAX`].
@@ -143,7 +184,7 @@ fn split<E>(entries: &mut Vec<E>) -> Option<Vec<E>> {
 /// See [`Children::iter`].
 pub struct Iter<'a, T> {
     branches: Vec<std::slice::Iter<'a, Part<T>>>,
-    leaf: std::slice::Iter<'a, Arc<T>>,
+    leaf: std::slice::Iter<'a, Entry<T>>,
 }
 
 impl<'a, T> Iter<'a, T> {
@@ -156,9 +197,9 @@ impl<'a, T> Iter<'a, T> {
                 }
                 Children::Branch(parts) => {
                     let mut parts = parts.iter();
-                    let Some((_, first)) = parts.next() else { return };
+                    let Some(first) = parts.next() else { return };
                     self.branches.push(parts);
-                    part = first;
+                    part = &first.part;
                 }
             }
         }
@@ -170,11 +211,11 @@ impl<'a, T> Iterator for Iter<'a, T> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(item) = self.leaf.next() {
-                return Some(item);
+            if let Some(entry) = self.leaf.next() {
+                return Some(&entry.item);
             }
             match self.branches.last_mut()?.next() {
-                Some((_, part)) => self.descend(part),
+                Some(next) => self.descend(&next.part),
                 None => drop(self.branches.pop()),
             }
         }
@@ -214,7 +255,8 @@ mod tests {
             let mut model = BTreeMap::new();
             let mut kept = Vec::new();
             for (number, (key, what)) in steps.into_iter().enumerate() {
-                let name = key.to_string();
+                // Some differ in their first eight bytes, some behind them.
+                let name = format!("{}{key}", ["", "back", "backend-"][key as usize % 3]);
                 match what {
                     0 | 1 => {
                         ours.insert(Arc::new(Item(name.clone(), number as u32)));
@@ -249,7 +291,7 @@ mod tests {
         let mut depth = 0;
         let mut part = &children;
         while let Children::Branch(parts) = part {
-            part = &parts[0].1;
+            part = &parts[0].part;
             depth += 1;
         }
         assert!((2..=3).contains(&depth), "{depth}");

@@ -21,7 +21,7 @@ pub fn stage(hypervisor: Hypervisor) -> Stage {
         dom0.must("echo XENSTORED=/usr/local/sbin/xenstored >> /etc/default/xen && sync", STEP)?;
         dom0.send("reboot\n")?;
         again(&mut dom0)?;
-        dom0.must("readlink /proc/$(pidof xenstored)/exe | grep -x /usr/local/sbin/xenstored", STEP)?;
+        dom0.must("readlink /proc/$(pidof -s xenstored)/exe | grep -x /usr/local/sbin/xenstored", STEP)?;
         dom0.must("/usr/lib/xen-4.17/bin/test-xenstore", BOOT)?;
         xenstore(&mut dom0)?;
         guest_works(&mut dom0)?;
