@@ -45,8 +45,7 @@ impl Store {
         if domid == 0 || domid >= abi::xen::DOMID_FIRST_RESERVED {
             return Err(Error::EINVAL);
         }
-        let connection = self.connections.get_mut(&conn).expect("it made a request");
-        connection.waiting = true;
+        self.wait(conn);
         let xs::XsdSockmsg { req_id, tx_id, .. } = message.head;
         self.push_effect(Effect::Introduce(Introduction { conn, req_id, tx_id, domid, gfn, port }));
         Ok(())
@@ -74,11 +73,21 @@ impl Store {
         });
         let head = xs::XsdSockmsg { type_: xs::XS_INTRODUCE, req_id, tx_id, len: 0 };
         self.answer(conn, &head, result.map(|()| b"OK\0".to_vec()));
+        self.go_on(conn);
+        introduced
+    }
+
+    /// The connection's next request waits until its last one is answered.
+    pub(crate) fn wait(&mut self, conn: ConnId) {
+        self.connections.get_mut(&conn).expect("it made a request").waiting = true;
+    }
+
+    /// It has been.
+    pub(crate) fn go_on(&mut self, conn: ConnId) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.waiting = false;
             self.input(conn, &[]);
         }
-        introduced
     }
 
     /// A connection begins anew: nothing that was on its way in either direction counts.

@@ -28,6 +28,7 @@ pub mod wire;
 mod tests;
 
 pub use connection::{BACKLOG, Connection, Peer};
+pub use control::Update;
 pub use domains::Introduction;
 pub use error::Error;
 pub use path::Path;

@@ -32,6 +32,11 @@ impl Store {
                 }
                 Err(error) => Err(error),
             },
+            xs::XS_CONTROL => match self.control(conn, message) {
+                Ok(None) => return,
+                Ok(Some(answer)) => Ok(answer),
+                Err(error) => Err(error),
+            },
             _ => self.answered(conn, message),
         };
         self.answer(conn, &head, answer);
@@ -42,8 +47,8 @@ impl Store {
         let mut strings = Strings::new(message.payload);
         let type_ = message.head.type_;
         // A watch is never in a transaction, whatever the head says.
-        if tx != 0 && type_ != xs::XS_UNWATCH && !self.connections[&conn].transactions.contains_key(&tx) {
-            return Err(Error::ENOENT);
+        if type_ != xs::XS_UNWATCH {
+            self.in_transaction(conn, tx)?;
         }
         match type_ {
             xs::XS_READ => self.op(conn, tx, Op::Read, &mut strings),
@@ -75,7 +80,6 @@ impl Store {
                 let domid = self.self_or(conn, strings.number()?);
                 Ok(if domid == 0 || self.domains.contains_key(&domid) { b"T\0" } else { b"F\0" }.to_vec())
             }
-            xs::XS_CONTROL => self.control(conn, strings),
             _ => Err(Error::ENOSYS),
         }
     }
@@ -211,9 +215,16 @@ impl Store {
         Ok(OK.to_vec())
     }
 
-    fn control(&mut self, conn: ConnId, strings: Strings<'_>) -> Result<Vec<u8>> {
+    fn control(&mut self, conn: ConnId, message: Message<'_>) -> Result<Option<Vec<u8>>> {
         self.privileged(conn)?;
-        crate::control::control(self, strings)
+        self.in_transaction(conn, message.head.tx_id)?;
+        crate::control::control(self, conn, message)
+    }
+
+    /// `ENOENT` for a transaction that the connection has not open.
+    fn in_transaction(&self, conn: ConnId, tx: u32) -> Result<()> {
+        let open = tx == 0 || self.connections[&conn].transactions.contains_key(&tx);
+        if open { Ok(()) } else { Err(Error::ENOENT) }
     }
 
     /// For `log` and `print`.

@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::connection::Peer;
+use crate::control::Update;
 use crate::domains::Introduction;
 use crate::error::Result;
-use crate::kept::{Kept, Reader, VERSION, Writer, kept};
+pub use crate::kept::VERSION;
+use crate::kept::{Kept, Reader, Writer, kept};
 use crate::ring::Place;
 use crate::store::{Effect, Store};
 use crate::{ConnId, DomId};
@@ -70,6 +72,11 @@ pub enum Entry<'a> {
     Gone {
         domid: DomId,
     },
+    /// What became of a live update; refused with these words.
+    Updated {
+        asked: Update,
+        refusal: Option<String>,
+    },
     /// The first of [`State::outstanding`] has been carried out.
     Done,
     /// Whether lines about messages are wanted.
@@ -121,6 +128,13 @@ impl State {
     /// Does what an entry says. A connection that begins with it is answered.
     pub fn apply(&mut self, entry: &Entry<'_>) -> Option<ConnId> {
         let began = match *entry {
+            Entry::Updated { ref asked, ref refusal } => {
+                if matches!(self.outstanding.front(), Some(Effect::Update(first)) if first == asked) {
+                    self.outstanding.pop_front();
+                }
+                self.store.updated(asked, refusal.as_deref());
+                None
+            }
             Entry::Connect(link) => {
                 let conn = self.store.connect(Peer::Socket);
                 self.links.insert(conn, link);
@@ -286,6 +300,7 @@ impl<'a> Entry<'a> {
             Self::Gone { domid } => (10u8, *domid).keep(to),
             Self::Done => 11u8.keep(to),
             Self::Log { on } => (12u8, *on).keep(to),
+            Self::Updated { asked, refusal } => (13u8, (asked.clone(), refusal.clone())).keep(to),
         }
         std::mem::take(&mut to.bytes)
     }
@@ -319,6 +334,10 @@ impl<'a> Entry<'a> {
             10 => Self::Gone { domid: Kept::find(&mut from)? },
             11 => Self::Done,
             12 => Self::Log { on: Kept::find(&mut from)? },
+            13 => {
+                let (asked, refusal) = Kept::find(&mut from)?;
+                Self::Updated { asked, refusal }
+            }
             _ => return None,
         };
         Some((entry, bytes.len() - from.len()))

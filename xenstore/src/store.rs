@@ -9,6 +9,7 @@ use std::sync::Arc;
 use abi::io::xs_wire as xs;
 
 use crate::connection::{Connection, Peer};
+use crate::control::Update;
 use crate::domains::Introduction;
 use crate::error::{Error, Result};
 use crate::kept::{Kept, Reader, Writer, kept};
@@ -40,6 +41,8 @@ pub enum Effect {
     Log { on: bool },
     /// A line for the system's log.
     Print { text: String },
+    /// Another program is to take the daemon's place, and tell by [`Store::updated`]. The connection that asked waits.
+    Update(Update),
 }
 
 /// A domain that has been introduced.
@@ -66,6 +69,7 @@ impl Kept for Effect {
             Self::End { conn } => (2u8, *conn).keep(to),
             Self::Log { on } => (3u8, *on).keep(to),
             Self::Print { text } => (4u8, text.clone()).keep(to),
+            Self::Update(asked) => (5u8, asked.clone()).keep(to),
         }
     }
 
@@ -76,6 +80,7 @@ impl Kept for Effect {
             2 => Self::End { conn: Kept::find(from)? },
             3 => Self::Log { on: Kept::find(from)? },
             4 => Self::Print { text: Kept::find(from)? },
+            5 => Self::Update(Kept::find(from)?),
             _ => return None,
         })
     }
@@ -95,6 +100,8 @@ pub struct Store {
     pub(crate) watches: Watches,
     /// A domain beside dom0 that may do everything.
     privileged: Option<DomId>,
+    /// The program that a live update names.
+    pub(crate) update: Option<String>,
     effects: Vec<Effect>,
     /// Connections that have output which [`Store::take_ready`] has not told of.
     ready: Vec<ConnId>,
@@ -121,6 +128,7 @@ impl Store {
             domains: BTreeMap::new(),
             watches: Watches::default(),
             privileged,
+            update: None,
             effects: Vec::new(),
             ready: Vec::new(),
             trace: None,
@@ -401,6 +409,7 @@ impl Kept for Store {
         self.last_conn.keep(to);
         self.domains.keep(to);
         self.privileged.keep(to);
+        self.update.keep(to);
         self.effects.keep(to);
         self.ready.keep(to);
     }
@@ -423,6 +432,7 @@ impl Kept for Store {
         store.last_conn = Kept::find(from)?;
         store.domains = Kept::find(from)?;
         store.privileged = Kept::find(from)?;
+        store.update = Kept::find(from)?;
         store.effects = Kept::find(from)?;
         store.ready = Kept::find(from)?;
         Some(store)

@@ -92,6 +92,40 @@ fn in_the_background_it_serves_when_the_command_returns() {
 }
 
 #[test]
+fn another_program_takes_its_place() {
+    let mut daemon = Daemon::start("store-update", |folder| daemon(folder, &["-N", "-D"]));
+    let newer = daemon.folder.join("newer");
+    fs::copy(env!("CARGO_BIN_EXE_xenstored"), &newer).unwrap();
+    let mut client = connect(&daemon.folder);
+    let update = |client: &mut std::os::unix::net::UnixStream, words: &str| {
+        let (type_, said) = ask(client, xs::XS_CONTROL, format!("live-update\0{words}\0").as_bytes());
+        assert_eq!(type_, xs::XS_CONTROL);
+        String::from_utf8(said).unwrap()
+    };
+    assert_eq!(update(&mut client, "-s\0-t\x0060"), "no program was named before (-f)\0");
+    assert_eq!(update(&mut client, "-f\0/bin/true"), "OK\0");
+    assert_eq!(update(&mut client, "-s"), "/bin/true cannot go on with this store's state\0");
+    assert_eq!(update(&mut client, "-f\0/nonexistent"), "OK\0");
+    assert!(update(&mut client, "-s").starts_with("looking for /nonexistent: No such file"));
+
+    let transaction = client::ask(&mut client, xs::XS_TRANSACTION_START, b"\0");
+    assert_eq!(transaction, (xs::XS_TRANSACTION_START, b"1\0".to_vec()));
+    assert_eq!(client::ask_in(&mut client, 1, xs::XS_WRITE, b"/a\0value").0, xs::XS_WRITE);
+    let name = format!("-f\0{}", newer.display());
+    assert_eq!(update(&mut client, &name), "OK\0");
+    assert_eq!(update(&mut client, "-s"), "OK\0");
+    let programs = |daemon: &mut Daemon| -> Vec<_> {
+        let exe = |pid: rustix::process::Pid| fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero()));
+        daemon.alive().into_iter().filter_map(|pid| exe(pid).ok()).collect()
+    };
+    assert_eq!(programs(&mut daemon), [newer.clone(), newer.clone()], "and its keeper, nobody else");
+    assert_eq!(client::ask_in(&mut client, 1, xs::XS_TRANSACTION_END, b"T\0").1, b"OK\0");
+    assert_eq!(ask(&mut client, xs::XS_READ, b"/a\0").1, b"value");
+    assert_eq!(ask(&mut connect(&daemon.folder), xs::XS_READ, b"/a\0").1, b"value");
+    daemon.end(|alive| alive[0]);
+}
+
+#[test]
 fn what_cannot_be_is_said() {
     let folder = std::path::Path::new("/nonexistent");
     let output = daemon(folder, &["--nonsense"]).output().unwrap();

@@ -1,7 +1,7 @@
 //! The store's daemon: [`xenstore::Store`] between a Unix socket, guests' rings and the hypervisor.
 //!
 //! [`server`] waits and moves bytes; [`guests`] is all that it has of Xen; [`memory`] is what outlives `kill -9`, with the
-//! process's descriptors (see `keeper`); [`options`] the command line.
+//! process's descriptors (see `keeper`); [`update`] lets a newer program take its place; [`options`] the command line.
 #![forbid(unsafe_code)]
 
 mod guests;
@@ -9,6 +9,7 @@ mod listen;
 mod memory;
 mod options;
 mod server;
+mod update;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,10 @@ fn main() -> ExitCode {
     };
     if options.help {
         print!("{}", options::usage());
+        return ExitCode::SUCCESS;
+    }
+    if let Some(version) = &options.reads_state {
+        print!("{}", update::answer(version));
         return ExitCode::SUCCESS;
     }
     let result = match options.no_fork || background::is_daemon() {

@@ -16,10 +16,12 @@ pub struct Options {
     pub privileged: Option<u16>,
     pub quotas: Quotas,
     pub help: bool,
+    /// Asked by a daemon that is to be replaced by this program: see [`crate::update`].
+    pub reads_state: Option<String>,
 }
 
 /// Letter, name, what follows, what it does.
-const TABLE: [(char, &str, &str, &str); 15] = [
+const TABLE: [(char, &str, &str, &str); 16] = [
     ('D', "no-domain-init", "", "serve the socket only: neither dom0's kernel nor guests"),
     ('F', "pid-file", "<file>", "write the daemon's process id to this file"),
     ('H', "help", "", "print this"),
@@ -34,6 +36,7 @@ const TABLE: [(char, &str, &str, &str); 15] = [
     ('M', "path-max", "<chars>", "length of a node's path"),
     ('Q', "quota", "<what>=<nb>", "one quota by its name, as xenstore-control lists them"),
     ('p', "priv-domid", "<domid>", "a domain beside dom0 that may do everything"),
+    ('R', "reads-state", "<version>", "say whether a store whose state is of this version can be continued"),
     ('I', "internal-db", "on", "the tree is in memory: nothing else is offered"),
 ];
 
@@ -89,6 +92,7 @@ impl Options {
             "transaction" => self.quotas.transactions = number(name, &value)?,
             "perm-nb" => self.quotas.node_permissions = number(name, &value)?,
             "path-max" => self.quotas.path_max = number(name, &value)?,
+            "reads-state" => self.reads_state = Some(value),
             "internal-db" if value == "on" => {}
             "internal-db" => return Err("the tree is kept in memory: --internal-db on".into()),
             _ => {

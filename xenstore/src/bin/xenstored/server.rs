@@ -19,6 +19,7 @@ use crate::guests::Guests;
 use crate::listen;
 use crate::memory::{EXCEPTIONS, LISTENER, Memory};
 use crate::options::Options;
+use crate::update;
 
 /// What a readiness is of: numbers that no connection has.
 const LISTENS: u64 = u64::MAX;
@@ -281,6 +282,11 @@ impl Server {
                 }
             }
             Effect::Print { text } => print_to_log(&text),
+            Effect::Update(asked) => {
+                let refusal = update::update(&self.memory, Path::new(&asked.file));
+                let refusal = refusal.err().map(|error| format!("{error:#}"));
+                return self.memory.apply(&Entry::Updated { asked, refusal }).map(drop);
+            }
         }
         self.memory.apply(&Entry::Done).map(drop)
     }
