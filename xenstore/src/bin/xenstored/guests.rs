@@ -48,7 +48,7 @@ impl Guests {
         Ok(Self { xen: Xen::open()?, exceptions, epoll, guests: HashMap::new() })
     }
 
-    /// Goes on with the guests of the life before; begins with dom0's kernel, which waits for that.
+    /// Goes on with the guests of the life before; begins with dom0's kernel.
     pub fn begin(&mut self, memory: &mut Memory) -> Result<()> {
         let links: Vec<_> = memory.state.links().map(|(conn, link)| (conn, *link)).collect();
         for (conn, link) in links {
@@ -93,8 +93,6 @@ impl Guests {
         if !guest.ring.wants_reconnection() {
             guest.ring.tell(place);
         }
-        // What the life before was told of, and what it told, may have been lost with it.
-        guest.notify();
         let _ = guest.channel.unmask(port);
         self.insert(memory, conn, guest)
     }
@@ -167,6 +165,9 @@ impl Guests {
     }
 
     fn insert(&mut self, memory: &mut Memory, conn: ConnId, guest: Guest) -> Result<()> {
+        // A kernel that is up before its store begins to use it at the first event; and what a life before was told of,
+        // and what it told, may have been lost with it.
+        guest.notify();
         epoll::add(&self.epoll, &guest.channel, EventData::new_u64(conn), EventFlags::IN)
             .context("waiting for a guest")?;
         self.guests.insert(conn, guest);
