@@ -1,6 +1,7 @@
-//! Bytes from a socket, of which the kernel says at any time whether they have been taken.
+//! Bytes from a socket, of which the kernel says at any time whether they have been looked at, and whether taken.
 //!
-//! Two system calls for what [`crate::Inlet`] needs a pipe and more of them for; but its source must be a Unix socket.
+//! One system call for what [`crate::Inlet`] needs a pipe and more of them for; but its source must be a Unix socket. What
+//! was looked at is taken now and then: that wakes the sender, who mostly waits for something else.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,19 +19,19 @@ pub struct Seen {
     pub len: usize,
 }
 
-/// Makes a socket one to [`look`] at: call it when it was accepted, and when the life before was not just taking.
+/// Makes a socket that was just accepted one to [`look`] at.
 ///
 /// # Errors
 /// Where it is no Unix stream socket.
 pub fn begin(socket: impl AsFd) -> io::Result<()> {
-    peek::from_the_beginning(socket)
+    peek::begin_behind(socket, 0)
 }
 
-/// Copies what has come, and leaves it in the socket.
+/// Copies what has come behind what was looked at, and leaves it in the socket.
 ///
-/// To receive such that a life that is killed meanwhile leaves no doubt: `look`, straight into the region; by one store record
-/// that so many bytes came *and* that they are being taken; [`take`] them; record that this is over. The next life, where it
-/// finds that they are being taken, calls [`finish`]; where not, [`begin`].
+/// To receive such that a life that is killed meanwhile leaves no doubt: `look`, straight into the region, and record how many
+/// bytes came; now and then [`take`] all that were looked at, and record that, too. The next life calls [`settle`] with what
+/// is recorded as looked at and not as taken.
 ///
 /// # Errors
 /// As recv(2), but for a connection that was reset, which has ended.
@@ -63,13 +64,18 @@ pub fn take(socket: impl AsFd, count: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes what the life before had looked at and not taken.
+/// What follows what the life before recorded as looked at is looked at next. `untaken`: how many bytes it recorded as looked
+/// at and not as taken; answers how many of them have not been.
 ///
 /// # Errors
-/// As [`take`].
-pub fn finish(socket: impl AsFd) -> io::Result<()> {
+/// Where it is no Unix stream socket.
+pub fn settle(socket: impl AsFd, untaken: usize) -> io::Result<usize> {
     let left = peek::peeked(&socket)?;
-    take(socket, left)
+    if left > untaken {
+        // It looked at more, and was killed before it recorded that.
+        peek::begin_behind(socket, untaken)?;
+    }
+    Ok(left.min(untaken))
 }
 
 #[cfg(test)]
@@ -90,16 +96,22 @@ mod tests {
         assert_eq!(look(&ours, &mut bytes[..3]).unwrap(), Seen { came: Came::Some, len: 3 });
         assert_eq!(&bytes[..3], b"abc");
         // Killed before it was recorded: as if nothing had been seen.
-        begin(&ours).unwrap();
+        assert_eq!(settle(&ours, 0).unwrap(), 0);
         assert_eq!(look(&ours, &mut bytes[..6]).unwrap().len, 6);
-        // Killed after that, in the middle of taking: more that comes does not matter.
-        take(&ours, 2).unwrap();
+        assert_eq!(&bytes[..6], b"abcdef");
+        assert_eq!(settle(&ours, 6).unwrap(), 6, "killed with all recorded");
+        assert_eq!(look(&ours, &mut bytes[6..]).unwrap().len, 2);
+        assert_eq!(settle(&ours, 6).unwrap(), 6, "killed with all recorded but the last");
+        assert_eq!(look(&ours, &mut bytes[6..]).unwrap().len, 2);
+        assert_eq!(&bytes, b"abcdefgh");
+        // Killed in the middle of taking, or before that was recorded: more that comes does not matter.
+        take(&ours, 5).unwrap();
         theirs.write_all(b"ij").unwrap();
-        finish(&ours).unwrap();
-        finish(&ours).unwrap();
-        assert_eq!(look(&ours, &mut bytes).unwrap().len, 4);
-        assert_eq!(&bytes[..4], b"ghij");
-        take(&ours, 4).unwrap();
+        assert_eq!(settle(&ours, 8).unwrap(), 3);
+        assert_eq!(look(&ours, &mut bytes).unwrap().len, 2);
+        assert_eq!(&bytes[..2], b"ij");
+        take(&ours, 5).unwrap();
+        assert_eq!(settle(&ours, 5).unwrap(), 0);
         drop(theirs);
         assert_eq!(look(&ours, &mut bytes).unwrap().came, Came::Ended);
     }

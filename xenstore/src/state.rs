@@ -19,8 +19,9 @@ use crate::{ConnId, DomId};
 /// Where the daemon has a connection's other end. Numbers of descriptors are as long-lived as what they name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
-    /// `feed`: the file that answers are sent from, of which `sent` bytes have been.
-    Socket { socket: i32, feed: i32, sent: u64 },
+    /// `untaken`: bytes that came and are still in the socket, as its beginning. `feed`: the file that answers are sent
+    /// from, of which `sent` bytes have been.
+    Socket { socket: i32, untaken: u32, feed: i32, sent: u64 },
     /// `channel`: the event channels' device by which `port` is bound.
     Ring { channel: i32, port: u32, gfn: u64, place: Place },
 }
@@ -34,6 +35,11 @@ pub enum Entry<'a> {
     Input {
         conn: ConnId,
         bytes: &'a [u8],
+    },
+    /// So many bytes that came have been taken out of their socket.
+    Took {
+        conn: ConnId,
+        count: u32,
     },
     /// So many bytes of a connection's output have gone.
     Sent {
@@ -141,10 +147,20 @@ impl State {
                 Some(conn)
             }
             Entry::Input { conn, bytes } => {
-                if let Some(Link::Ring { place, .. }) = self.links.get_mut(&conn) {
-                    place.cons = place.cons.wrapping_add(bytes.len() as u32);
+                match self.links.get_mut(&conn) {
+                    Some(Link::Socket { untaken, .. }) => *untaken += bytes.len() as u32,
+                    Some(Link::Ring { place, .. }) => {
+                        place.cons = place.cons.wrapping_add(bytes.len() as u32)
+                    }
+                    None => {}
                 }
                 self.store.input(conn, bytes);
+                None
+            }
+            Entry::Took { conn, count } => {
+                if let Some(Link::Socket { untaken, .. }) = self.links.get_mut(&conn) {
+                    *untaken -= count;
+                }
                 None
             }
             Entry::Sent { conn, count } => {
@@ -241,9 +257,9 @@ kept!(Place { cons, prod });
 impl Kept for Link {
     fn keep(&self, to: &mut Writer) {
         match *self {
-            Self::Socket { socket, feed, sent } => {
+            Self::Socket { socket, untaken, feed, sent } => {
                 0u8.keep(to);
-                (socket, (feed, sent)).keep(to);
+                ((socket, untaken), (feed, sent)).keep(to);
             }
             Self::Ring { channel, port, gfn, place } => {
                 1u8.keep(to);
@@ -255,8 +271,8 @@ impl Kept for Link {
     fn find(from: &mut Reader<'_>) -> Option<Self> {
         Some(match u8::find(from)? {
             0 => {
-                let (socket, (feed, sent)) = Kept::find(from)?;
-                Self::Socket { socket, feed, sent }
+                let ((socket, untaken), (feed, sent)) = Kept::find(from)?;
+                Self::Socket { socket, untaken, feed, sent }
             }
             1 => {
                 let ((channel, port), (gfn, place)) = Kept::find(from)?;
@@ -300,6 +316,7 @@ impl<'a> Entry<'a> {
             Self::Gone { domid } => (10u8, *domid).keep(to),
             Self::Done => 11u8.keep(to),
             Self::Log { on } => (12u8, *on).keep(to),
+            Self::Took { conn, count } => (14u8, (*conn, *count)).keep(to),
             Self::Updated { asked, refusal } => (13u8, (asked.clone(), refusal.clone())).keep(to),
         }
         std::mem::take(&mut to.bytes)
@@ -337,6 +354,10 @@ impl<'a> Entry<'a> {
             13 => {
                 let (asked, refusal) = Kept::find(&mut from)?;
                 Self::Updated { asked, refusal }
+            }
+            14 => {
+                let (conn, count) = Kept::find(&mut from)?;
+                Self::Took { conn, count }
             }
             _ => return None,
         };

@@ -8,21 +8,22 @@ use std::os::fd::{AsFd, AsRawFd};
 
 const OPTION: (libc::c_int, libc::c_int) = (libc::SOL_SOCKET, libc::SO_PEEK_OFF);
 
-/// What is peeked at next begins with the first byte that was not taken.
+/// What is peeked at next begins behind the first `bytes` that were not taken.
 ///
 /// # Errors
 /// As setsockopt(2): where this is no stream socket of the family AF_UNIX.
-pub fn from_the_beginning(socket: impl AsFd) -> io::Result<()> {
-    let (fd, zero) = (socket.as_fd().as_raw_fd(), 0 as libc::c_int);
-    let len = size_of_val(&zero) as libc::socklen_t;
+pub fn begin_behind(socket: impl AsFd, bytes: usize) -> io::Result<()> {
+    let fd = socket.as_fd().as_raw_fd();
+    let offset = libc::c_int::try_from(bytes).map_err(io::Error::other)?;
+    let len = size_of_val(&offset) as libc::socklen_t;
     // SAFETY: the option's value is an int, which lives until the call returns.
-    match unsafe { libc::setsockopt(fd, OPTION.0, OPTION.1, (&raw const zero).cast(), len) } {
+    match unsafe { libc::setsockopt(fd, OPTION.0, OPTION.1, (&raw const offset).cast(), len) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Bytes that were peeked at and not taken, since [`from_the_beginning`].
+/// Bytes that were peeked at and not taken, as [`begin_behind`] counts.
 ///
 /// # Errors
 /// As getsockopt(2).

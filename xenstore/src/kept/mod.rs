@@ -12,7 +12,7 @@ use crate::perms::Perms;
 use crate::tree::Node;
 
 /// Of the form that the bytes have. A change of any kept type changes it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bytes being written.
 pub struct Writer {

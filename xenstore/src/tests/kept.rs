@@ -15,6 +15,7 @@ enum Step {
     /// A part of a request.
     Half(usize),
     Sent(usize, u32),
+    Took(usize),
     Disconnect(usize),
     /// What was asked for is done, or refused.
     Introduced(bool),
@@ -66,6 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         30 => (who(), 0..TYPES.len(), 0..4u32, 0..30usize).prop_map(|(w, t, x, p)| Step::Ask(w, t, x, p)),
         2 => who().prop_map(Step::Half),
         8 => (who(), 1..200u32).prop_map(|(who, count)| Step::Sent(who, count)),
+        2 => who().prop_map(Step::Took),
         1 => who().prop_map(Step::Disconnect),
         3 => any::<bool>().prop_map(Step::Introduced),
         3 => Just(Step::Done),
@@ -85,7 +87,7 @@ fn entry<'a>(state: &State, step: &Step, bytes: &'a mut Vec<u8>) -> Option<Entry
         all.get(who % all.len().max(1)).copied()
     };
     Some(match *step {
-        Step::Connect => Entry::Connect(Link::Socket { socket: 5, feed: 6, sent: 0 }),
+        Step::Connect => Entry::Connect(Link::Socket { socket: 5, untaken: 0, feed: 6, sent: 0 }),
         Step::Ask(who, type_, tx, which) => {
             let type_ = TYPES[type_];
             // Most requests are in no transaction, and those that are know its number.
@@ -101,6 +103,11 @@ fn entry<'a>(state: &State, step: &Step, bytes: &'a mut Vec<u8>) -> Option<Entry
             let conn = conn(who)?;
             let waiting = state.store.connection(conn)?.waiting_output() as u32;
             Entry::Sent { conn, count: count.min(waiting) }
+        }
+        Step::Took(who) => {
+            let conn = conn(who)?;
+            let Some(&Link::Socket { untaken: count, .. }) = state.link(conn) else { return None };
+            Entry::Took { conn, count }
         }
         Step::Disconnect(who) => {
             let conn = conn(who)?;
@@ -163,7 +170,8 @@ proptest! {
 #[test]
 fn a_transaction_goes_on_as_it_was() {
     let mut state = State::new(Store::new(Quotas::default(), None));
-    let conn = state.apply(&Entry::Connect(Link::Socket { socket: 5, feed: 6, sent: 0 })).unwrap();
+    let conn =
+        state.apply(&Entry::Connect(Link::Socket { socket: 5, untaken: 0, feed: 6, sent: 0 })).unwrap();
     let ask = |state: &mut State, type_: u32, tx: u32, payload: &[u8]| {
         state.apply(&Entry::Input { conn, bytes: &wire::encode(type_, 1, tx, &[payload]) });
         let output: Vec<u8> = state.store.connection(conn).unwrap().output().flatten().copied().collect();

@@ -1,12 +1,14 @@
 //! The state, written down before it is changed: a snapshot and every entry since, in memory that outlives the process.
 //!
-//! One word of the region says where both begin, how long they are and whether the last entry's bytes are still being taken
-//! from their socket. It is stored once an entry stands there whole: before that nothing has happened.
+//! One word of the region says where both begin and how long they are. It is stored once an entry stands there whole: before
+//! that nothing has happened.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
-use keeper::{Came, Life, intake};
+use keeper::intake::{self, Seen};
+use keeper::{Came, Life};
 use xenstore::state::{Entry, INPUT_HEAD, Link, State, input_head};
 use xenstore::wire::MESSAGE_MAX;
 use xenstore::{ConnId, Store};
@@ -22,7 +24,9 @@ const UNIT: usize = 4096;
 const JOURNAL: usize = 256 << 10;
 const OFTEN: usize = 4;
 /// Bytes that are received at once.
-const RECEIVED: usize = 2 * MESSAGE_MAX;
+pub const RECEIVED: usize = 2 * MESSAGE_MAX;
+/// Bytes that stay in a socket at the most.
+const TAKEN: u32 = 2048;
 
 /// Kills this process at every so many of its steps, where tests say so.
 const DIES: &str = "XENSTORED_DIES_EVERY";
@@ -53,9 +57,8 @@ impl Memory {
             return Ok(memory);
         }
         memory.base = (current >> 40) as usize * UNIT;
-        memory.end = memory.base + (current << 24 >> 25) as usize;
+        memory.end = memory.base + (current << 24 >> 24) as usize;
         memory.restore().context("the state of the life before cannot be read")?;
-        memory.settle(current & 1 == 1)?;
         Ok(memory)
     }
 
@@ -75,26 +78,6 @@ impl Memory {
         entries.is_empty().then_some(())
     }
 
-    /// The last input is taken from its socket, where that was not over; of all others nothing has been looked at.
-    fn settle(&mut self, taking: bool) -> Result<()> {
-        if taking {
-            let mut rest = &self.life.region.bytes()[self.entries..self.end];
-            let mut last = None;
-            while let Some((entry, len)) = Entry::first(rest) {
-                last = if let Entry::Input { conn, .. } = entry { Some(conn) } else { None };
-                rest = &rest[len..];
-            }
-            let link = last.and_then(|conn| self.state.link(conn));
-            if let Some(&Link::Socket { socket, .. }) = link
-                && let Some(socket) = self.life.borrow(socket)
-            {
-                intake::finish(socket).context("taking what was received")?;
-            }
-        }
-        self.publish(false);
-        Ok(())
-    }
-
     /// Writes an entry down and does what it says.
     ///
     /// # Errors
@@ -108,7 +91,7 @@ impl Memory {
         self.end += bytes.len();
         self.scratch = bytes;
         self.step();
-        self.publish(false);
+        self.publish();
         self.step();
         Ok(self.state.apply(entry))
     }
@@ -117,27 +100,45 @@ impl Memory {
     ///
     /// # Errors
     /// Where there is no memory for it; a socket that cannot be read has ended.
-    pub fn receive(&mut self, conn: ConnId, socket: impl std::os::fd::AsFd) -> Result<Came> {
+    pub fn receive(&mut self, conn: ConnId, socket: impl AsFd) -> Result<Seen> {
         self.room(INPUT_HEAD + RECEIVED)?;
         let at = self.end + INPUT_HEAD;
         let into = &mut self.life.region.bytes_mut()[at..at + RECEIVED];
-        let seen = match intake::look(&socket, into) {
-            Ok(seen) if seen.came == Came::Some => seen,
-            Ok(seen) => return Ok(seen.came),
-            Err(_) => return Ok(Came::Ended),
-        };
+        let seen = intake::look(&socket, into).unwrap_or(Seen { came: Came::Ended, len: 0 });
+        if seen.came != Came::Some {
+            return Ok(seen);
+        }
         self.step();
         let head = input_head(conn, seen.len);
         self.life.region.bytes_mut()[self.end..at].copy_from_slice(&head);
         self.end = at + seen.len;
-        self.publish(true);
-        self.step();
-        let took = intake::take(&socket, seen.len);
-        self.step();
-        self.publish(false);
+        self.publish();
         self.step();
         self.state.apply(&Entry::Input { conn, bytes: &self.life.region.bytes()[at..self.end] });
-        Ok(if took.is_ok() { Came::Some } else { Came::Ended })
+        if self.untaken(conn) > TAKEN {
+            self.take(conn, socket)?;
+        }
+        Ok(seen)
+    }
+
+    /// Takes what has come out of its socket, where it was only looked at.
+    ///
+    /// # Errors
+    /// As for the entry that says so.
+    pub fn take(&mut self, conn: ConnId, socket: impl AsFd) -> Result<()> {
+        let count = self.untaken(conn);
+        if count > 0 && intake::take(socket, count as usize).is_ok() {
+            self.step();
+            self.apply(&Entry::Took { conn, count })?;
+        }
+        Ok(())
+    }
+
+    fn untaken(&self, conn: ConnId) -> u32 {
+        match self.state.link(conn) {
+            Some(&Link::Socket { untaken, .. }) => untaken,
+            _ => 0,
+        }
     }
 
     /// Takes a snapshot where there have been enough entries since the last one.
@@ -169,7 +170,7 @@ impl Memory {
         self.entries = base + 8 + snapshot.len();
         self.end = self.entries;
         self.step();
-        self.publish(false);
+        self.publish();
         self.step();
         let region = &mut self.life.region;
         if first && region.len() > 2 * (base + need) {
@@ -186,9 +187,9 @@ impl Memory {
         Ok(())
     }
 
-    fn publish(&mut self, taking: bool) {
+    fn publish(&mut self) {
         let (base, len) = ((self.base / UNIT) as u64, (self.end - self.base) as u64);
-        self.life.region.publish(CURRENT, base << 40 | len << 1 | u64::from(taking));
+        self.life.region.publish(CURRENT, base << 40 | len);
     }
 
     /// A descriptor that is recorded under a word; 0 where none is.

@@ -1,6 +1,6 @@
 //! Waits for sockets and rings, and moves bytes between them and the store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -8,7 +8,9 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use keeper::{Came, Feed, Life, Signal, intake};
+use keeper::intake::{self, Seen};
+use keeper::{Came, Feed, Life, Signal};
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::net::{Shutdown, SocketType, shutdown, sockopt};
 
@@ -17,7 +19,7 @@ use xenstore::{ConnId, Effect, Store};
 
 use crate::guests::Guests;
 use crate::listen;
-use crate::memory::{EXCEPTIONS, LISTENER, Memory};
+use crate::memory::{EXCEPTIONS, LISTENER, Memory, RECEIVED};
 use crate::options::Options;
 use crate::update;
 
@@ -36,15 +38,22 @@ const BATCH: usize = 16;
 struct Client {
     socket: UnixStream,
     feed: Feed,
-    /// What is waited for: its bytes, room for ours.
+    /// What is waited for: bytes that come, and room for ours while there are some.
     waits: EventFlags,
+    /// More may have come than was looked at, of which nobody tells again.
+    more: bool,
 }
+
+/// Waiting for bytes that come: each time they do, for those that were looked at are still there.
+const COMING: EventFlags = EventFlags::IN.union(EventFlags::ET);
 
 pub struct Server {
     memory: Memory,
     epoll: OwnedFd,
     listener: UnixListener,
     clients: HashMap<ConnId, Client>,
+    /// Those whose turn comes again before anything is waited for.
+    again: BTreeSet<ConnId>,
     guests: Option<Guests>,
     trace: PathBuf,
     trace_file: Option<File>,
@@ -87,8 +96,8 @@ impl Server {
             add(guests.exceptions.as_fd(), EXCEPTION)?;
         }
         let trace = options.trace_file.clone().unwrap_or_else(|| TRACE.into());
-        let clients = HashMap::new();
-        let mut server = Self { memory, epoll, listener, clients, guests, trace, trace_file: None };
+        let (clients, again) = (HashMap::new(), BTreeSet::new());
+        let mut server = Self { memory, epoll, listener, clients, again, guests, trace, trace_file: None };
         if new && options.trace_file.is_some() {
             server.memory.apply(&Entry::Log { on: true })?;
         }
@@ -108,7 +117,7 @@ impl Server {
     fn find_again(&mut self) -> Result<()> {
         let links: Vec<_> = self.memory.state.links().map(|(conn, link)| (conn, *link)).collect();
         for (conn, link) in links {
-            let Link::Socket { socket, feed, sent } = link else { continue };
+            let Link::Socket { socket, untaken, feed, sent } = link else { continue };
             let life = &mut self.memory.life;
             let (socket, feed) = (life.inherit(socket), Feed::inherit(life, feed));
             let (Some(socket), Some(feed)) = (socket, feed) else {
@@ -117,7 +126,10 @@ impl Server {
             };
             // What had been sent when the life before ended, and was not written down.
             let more = feed.sent() - sent;
-            intake::begin(&socket).context("a client's socket")?;
+            let left = intake::settle(&socket, untaken as usize).context("a client's socket")?;
+            if left < untaken as usize {
+                self.memory.apply(&Entry::Took { conn, count: untaken - left as u32 })?;
+            }
             self.wait_for(conn, socket.into(), feed)?;
             if more > 0 {
                 self.memory.apply(&Entry::Sent { conn, count: more as u32 })?;
@@ -135,7 +147,8 @@ impl Server {
         self.memory.life.settled();
         let mut events = Vec::with_capacity(64);
         loop {
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            let pause = (!self.again.is_empty()).then(Timespec::default);
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), pause.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).context("waiting for clients"),
             }
@@ -168,12 +181,20 @@ impl Server {
                 }
                 self.settle()?;
             }
+            for conn in std::mem::take(&mut self.again) {
+                self.receive(conn)?;
+                self.settle()?;
+            }
             self.memory.tidy()?;
         }
     }
 
     /// Ends the daemon.
-    pub fn end(self) -> ! {
+    pub fn end(mut self) -> ! {
+        for (&conn, client) in &self.clients {
+            // Else its client would be told of a reset instead of the end.
+            let _ = self.memory.take(conn, &client.socket);
+        }
         self.memory.life.end(0)
     }
 
@@ -196,32 +217,39 @@ impl Server {
         // Without a descriptor for it, it is turned away.
         let Ok(feed) = feed else { return Ok(()) };
         self.memory.step();
-        let link = Link::Socket { socket: socket.as_raw_fd(), feed: feed.number(), sent: 0 };
+        let (number, feed_number) = (socket.as_raw_fd(), feed.number());
+        let link = Link::Socket { socket: number, untaken: 0, feed: feed_number, sent: 0 };
         let conn = self.memory.apply(&Entry::Connect(link))?.expect("a connection of its own");
         self.wait_for(conn, socket, feed)
     }
 
     fn wait_for(&mut self, conn: ConnId, socket: UnixStream, feed: Feed) -> Result<()> {
-        let waits = EventFlags::IN;
+        let waits = COMING;
         let added = epoll::add(&self.epoll, &socket, EventData::new_u64(conn), waits);
-        self.clients.insert(conn, Client { socket, feed, waits });
+        self.clients.insert(conn, Client { socket, feed, waits, more: false });
         if added.is_err() { self.close(conn) } else { Ok(()) }
     }
 
     fn receive(&mut self, conn: ConnId) -> Result<()> {
-        let Some(client) = self.clients.get(&conn) else { return Ok(()) };
-        if !self.memory.state.store.connection(conn).is_some_and(|connection| connection.may_ask()) {
-            return self.flush(conn);
+        let Some(client) = self.clients.get_mut(&conn) else { return Ok(()) };
+        client.more = true;
+        if self.memory.state.store.connection(conn).is_some_and(|connection| connection.may_ask()) {
+            let Seen { came, len } = self.memory.receive(conn, &client.socket)?;
+            if came == Came::Ended {
+                return self.close(conn);
+            }
+            client.more = len == RECEIVED;
+            if came == Came::Some && !client.more {
+                // What is to be said to that is flushed with all else.
+                return Ok(());
+            }
         }
-        match self.memory.receive(conn, &client.socket)? {
-            Came::Some => Ok(()),
-            Came::Nothing => self.flush(conn),
-            Came::Ended => self.close(conn),
-        }
+        self.flush(conn)
     }
 
     fn close(&mut self, conn: ConnId) -> Result<()> {
         let Some(client) = self.clients.remove(&conn) else { return Ok(()) };
+        self.memory.take(conn, &client.socket)?;
         // Should the next life find it and know of none, it is over at once.
         let _ = shutdown(&client.socket, Shutdown::Both);
         self.memory.step();
@@ -325,8 +353,10 @@ impl Server {
             }
         }
         let Some(connection) = self.memory.state.store.connection(conn) else { return Ok(()) };
-        let mut waits = EventFlags::empty();
-        waits.set(EventFlags::IN, connection.may_ask());
+        if client.more && connection.may_ask() {
+            self.again.insert(conn);
+        }
+        let mut waits = COMING;
         waits.set(EventFlags::OUT, connection.waiting_output() > 0);
         if waits != client.waits {
             client.waits = waits;
