@@ -4,22 +4,19 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use abi::Errno;
 use xenctl::{DomId, Error, Result, Xen};
 
 use crate::devices::{Device, devices};
+use crate::hotplug;
 use crate::store::Client;
 
 /// Where managers of guests keep files on each.
 pub const USERDATA: &str = "/var/lib/xen";
 /// For how long a backend may take to let go of its device.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked at: the kernel's way to the store has no time limit of its own.
-const LOOK: Duration = Duration::from_millis(10);
 
 // States of a device's end (`XenbusState*`).
 const CLOSING: &[u8] = b"5";
@@ -32,6 +29,18 @@ pub fn destroy(
     store: &mut Client,
     domain: DomId,
     uuid: &str,
+    complain: &mut dyn FnMut(&Error),
+) -> Result<()> {
+    destroy_in(xen, store, domain, uuid, Path::new(USERDATA), complain)
+}
+
+/// The same, with the files on guests in this folder.
+pub fn destroy_in(
+    xen: &Xen,
+    store: &mut Client,
+    domain: DomId,
+    uuid: &str,
+    folder: &Path,
     complain: &mut dyn FnMut(&Error),
 ) -> Result<()> {
     let mut told = |result: Result<()>| {
@@ -52,31 +61,44 @@ pub fn destroy(
     for path in vm.into_iter().chain([format!("/local/domain/{domain}"), format!("/libxl/{domain}")]) {
         told(store.remove(&path).map(drop));
     }
-    told(forget(Path::new(USERDATA), domain, uuid));
+    told(forget(folder, domain, uuid));
     xen.destroy(domain)
 }
 
-/// Has the backend let go of the device, undoes what its script did, and removes it from the store.
-fn let_go(store: &mut Client, device: &Device) -> Result<()> {
+/// Has the backend let go of the device whatever its frontend does, undoes what was prepared for it, and removes it from
+/// the store.
+pub fn let_go(store: &mut Client, device: &Device) -> Result<()> {
     // The console's backend is a program that sees by itself when the domain is gone.
-    let closed = if device.kind == "console" { Ok(()) } else { close(store, device) };
-    let undone = match store.text(&format!("{}/script", device.backend))? {
-        Some(script) if device.kind != "console" => undo(&script, device),
-        _ => Ok(()),
-    };
+    let closed = if device.kind == "console" { Ok(()) } else { close(store, device, true) };
+    forget_device(store, device).and(closed)
+}
+
+/// The same of a device that its guest can let go of first.
+///
+/// # Errors
+/// If it does not: the device is there as before then, but its backend is still waiting.
+pub fn release(store: &mut Client, device: &Device) -> Result<()> {
+    close(store, device, false)?;
+    forget_device(store, device)
+}
+
+fn forget_device(store: &mut Client, device: &Device) -> Result<()> {
+    let undone = if device.kind == "console" { Ok(()) } else { hotplug::undo(store, device) };
     store.transaction(|store| {
         for path in [&device.frontend, &device.backend, &device.path] {
             remove_with_parents(store, path)?;
         }
         Ok(())
     })?;
-    closed.and(undone)
+    undone
 }
 
-fn close(store: &mut Client, device: &Device) -> Result<()> {
+fn close(store: &mut Client, device: &Device, by_force: bool) -> Result<()> {
     let state = format!("{}/state", device.backend);
     let there = store.transaction(|store| {
-        store.remove(&device.frontend)?;
+        if by_force {
+            store.remove(&device.frontend)?;
+        }
         let now = store.read(&state)?;
         if now.as_deref().is_some_and(|s| s != CLOSED) {
             store.write(&format!("{}/online", device.backend), b"0")?;
@@ -84,44 +106,16 @@ fn close(store: &mut Client, device: &Device) -> Result<()> {
         }
         Ok(now.is_some())
     })?;
-    let began = Instant::now();
-    while there && began.elapsed() < PATIENCE {
-        match store.read(&state)? {
-            Some(now) if now != CLOSED => sleep(LOOK),
-            _ => return Ok(()),
-        }
-    }
-    if !there {
+    if !there || store.wait(&state, PATIENCE, |now| now.is_none_or(|now| now == CLOSED))? {
         return Ok(());
     }
     let doing = format!("waiting for {} to be closed", device.backend);
-    Err(Error::new(doing, Errno::ETIMEDOUT).because("its backend does not answer; going on without it"))
-}
-
-/// Runs the script that prepared the backend, as it expects it.
-fn undo(script: &str, device: &Device) -> Result<()> {
-    let mut command = Command::new(script);
-    // `KIND/DOMAIN/NUMBER`, of the kind that the backend is.
-    let place = device.backend.split_once("/backend/").map_or("", |(_, place)| place);
-    command
-        .env("script", script)
-        .env("XENBUS_TYPE", place.split('/').next().unwrap_or(&device.kind))
-        .env("XENBUS_PATH", format!("backend/{place}"))
-        .env("XENBUS_BASE_PATH", "backend")
-        .stdin(std::process::Stdio::null());
-    if device.kind == "vif" {
-        let owner = device.frontend.split('/').nth(3).unwrap_or_default();
-        command.args(["offline", "type_if=vif"]).env("vif", format!("vif{owner}.{}", device.id));
+    let why = if by_force {
+        "its backend does not answer; going on without it"
     } else {
-        command.arg("remove");
-    }
-    let doing = || format!("running {script} for {}", device.backend);
-    let ended = command.output().map_err(|e| Error::os(doing(), &e))?;
-    if ended.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
-    Err(Error::new(doing(), Errno::EIO).because(format!("{}: {said}", ended.status)))
+        "the guest still uses it; let it go there, or take it away with --force"
+    };
+    Err(Error::new(doing, Errno::ETIMEDOUT).because(why))
 }
 
 /// The node, and those above it that have nothing else below them; the first two levels stay.
@@ -160,32 +154,6 @@ fn forget(dir: &Path, domain: DomId, uuid: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn scripts_are_told_what_they_know_from_debians_tools() {
-        let dir = std::env::temp_dir().join(format!("toolstack-script-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        let script = dir.join("script");
-        let text = "#!/bin/sh\necho $* $script $XENBUS_TYPE $XENBUS_PATH $XENBUS_BASE_PATH $vif >${0}.out; exit ${1#rem}\n";
-        fs::write(&script, text).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        let name = script.to_str().unwrap();
-        let device = |kind: &str, backend: &str| Device {
-            path: String::new(),
-            kind: kind.into(),
-            id: "2".into(),
-            backend: format!("/local/domain/0/backend/{backend}/7/2"),
-            frontend: format!("/local/domain/7/device/{kind}/2"),
-        };
-        let said = || fs::read_to_string(dir.join("script.out")).unwrap();
-        undo(name, &device("vif", "vif")).unwrap_err();
-        assert_eq!(said(), format!("offline type_if=vif {name} vif backend/vif/7/2 backend vif7.2\n"));
-        let e = undo(name, &device("vbd", "qdisk")).unwrap_err();
-        assert_eq!(said(), format!("remove {name} qdisk backend/qdisk/7/2 backend\n"));
-        assert!(e.to_string().contains("exit status"), "{e}");
-        fs::remove_dir_all(&dir).unwrap();
-    }
 
     #[test]
     fn files_of_this_domain_alone_are_removed() {

@@ -34,9 +34,25 @@ pub fn devices(store: &mut Client, domain: DomId) -> Result<Vec<Device>> {
 }
 
 impl Device {
+    /// A device that dom0 serves, where its nodes are or will be.
+    pub fn new(domain: DomId, kind: &str, number: u32) -> Self {
+        Self {
+            path: format!("/libxl/{domain}/device/{kind}/{number}"),
+            kind: kind.into(),
+            id: number.to_string(),
+            backend: format!("/local/domain/0/backend/{kind}/{domain}/{number}"),
+            frontend: format!("/local/domain/{domain}/device/{kind}/{number}"),
+        }
+    }
+
     /// A node of its frontend.
     pub fn of_frontend(&self, store: &mut Client, name: &str) -> Result<Option<String>> {
         store.text(&format!("{}/{name}", self.frontend))
+    }
+
+    /// A node that only managers of guests can write.
+    pub fn of_own(&self, store: &mut Client, name: &str) -> Result<Option<String>> {
+        store.text(&format!("{}/{name}", self.path))
     }
 
     /// A node of its backend.

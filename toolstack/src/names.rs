@@ -35,6 +35,21 @@ pub fn named(xen: &Xen, store: &mut Client, name: &str) -> Result<Option<DomId>>
     Ok(None)
 }
 
+/// Calls a domain this; false if the store does not know it.
+pub fn rename(store: &mut Client, id: DomId, name: &str) -> Result<bool> {
+    store.transaction(|store| {
+        let path = format!("/local/domain/{id}");
+        let there = store.text(&format!("{path}/name"))?.is_some();
+        if there {
+            store.write(&format!("{path}/name"), name.as_bytes())?;
+            if let Some(vm) = store.text(&format!("{path}/vm"))? {
+                store.write(&format!("{vm}/name"), name.as_bytes())?;
+            }
+        }
+        Ok(there)
+    })
+}
+
 /// The pool that is called this, by number or name.
 pub fn pool(xen: &Xen, store: &mut Client, called: &str) -> Result<Option<u32>> {
     let number = called.parse::<u32>().ok();

@@ -1,15 +1,15 @@
 //! [`Client`]: the store, by its socket or by the kernel's device.
 //!
-//! The protocol is that of `xen/io/xs_wire.h`: a request, then its answer. What a client that watches would also get does
-//! not come to one that does not.
+//! The protocol is that of `xen/io/xs_wire.h`: a request, then its answer, and between them what is told of watches.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use abi::Errno;
 use abi::io::xs_wire::*;
-use xenctl::{Error, Result};
+use xenctl::{DomId, Error, Result};
 use xenstore::wire::{self, Message};
 
 /// Where the store listens in its own domain, and how the kernel passes requests on elsewhere.
@@ -18,9 +18,29 @@ const DEVICE: &str = "/dev/xen/xenbus";
 /// How often a transaction is tried before whoever disturbs it is to blame.
 const TRIES: u32 = 1000;
 
+/// How often a node is looked at where nothing tells of changes in time.
+const LOOK: Duration = Duration::from_millis(10);
+/// Names the watch of [`Client::wait`], the only one there is.
+const TOKEN: &[u8] = b"wait\0";
+
 /// What requests are written to, and answers read from.
-pub trait Stream: Read + Write + Send {}
-impl<T: Read + Write + Send> Stream for T {}
+pub trait Stream: Read + Write + Send {
+    /// Makes reads end with `WouldBlock` or `TimedOut` after this time; false where that cannot be.
+    fn limit(&mut self, time: Option<Duration>) -> io::Result<bool>;
+}
+
+impl Stream for UnixStream {
+    fn limit(&mut self, time: Option<Duration>) -> io::Result<bool> {
+        self.set_read_timeout(time).map(|()| true)
+    }
+}
+
+/// The kernel's device: its reads have no time limit.
+impl Stream for File {
+    fn limit(&mut self, _time: Option<Duration>) -> io::Result<bool> {
+        Ok(false)
+    }
+}
 
 /// What came from a store and is no whole message yet.
 #[derive(Default)]
@@ -154,6 +174,64 @@ impl Client {
     pub fn write(&mut self, path: &str, value: &[u8]) -> Result<()> {
         let doing = || format!("writing {path} of the store");
         self.ask(&doing, XS_WRITE, &[path.as_bytes(), b"\0", value]).map(drop)
+    }
+
+    /// Who may do what with the node: `n0`, `r7`... The first one is of its owner, and of all that are not named.
+    pub fn set_permissions(&mut self, path: &str, permissions: &[String]) -> Result<()> {
+        let doing = || format!("setting the permissions of {path} of the store");
+        let mut payload = format!("{path}\0");
+        permissions.iter().for_each(|one| payload.extend([one, "\0"]));
+        self.ask(&doing, XS_SET_PERMS, &[payload.as_bytes()]).map(drop)
+    }
+
+    /// Connects the store with a domain: the frame that they share, and the domain's port.
+    pub fn introduce(&mut self, domain: DomId, frame: u64, port: u32) -> Result<()> {
+        let doing = || format!("introducing domain {domain} to the store");
+        let payload = format!("{domain}\0{frame}\0{port}\0");
+        self.ask(&doing, XS_INTRODUCE, &[payload.as_bytes()]).map(drop)
+    }
+
+    /// Waits until `enough` says so of the node's value, which is looked at now and after every change. False if that
+    /// was not before `patience` ended.
+    pub fn wait(
+        &mut self,
+        path: &str,
+        patience: Duration,
+        mut enough: impl FnMut(Option<&[u8]>) -> bool,
+    ) -> Result<bool> {
+        if enough(self.read(path)?.as_deref()) {
+            return Ok(true);
+        }
+        let doing = || format!("watching {path} of the store");
+        let began = Instant::now();
+        self.ask(&doing, XS_WATCH, &[path.as_bytes(), b"\0", TOKEN])?;
+        let mut seen = Ok(false);
+        while let Ok(false) = seen {
+            let Some(left) = patience.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) else {
+                break;
+            };
+            seen = match self.read(path) {
+                Ok(value) if enough(value.as_deref()) => Ok(true),
+                Ok(_) => self.changed(left).map(|()| false).map_err(|e| Error::os(doing(), &e)),
+                Err(e) => Err(e),
+            };
+        }
+        self.ask(&doing, XS_UNWATCH, &[path.as_bytes(), b"\0", TOKEN])?;
+        seen
+    }
+
+    /// Returns when something is told, at the latest after `limit`.
+    fn changed(&mut self, limit: Duration) -> io::Result<()> {
+        if !self.stream.limit(Some(limit))? {
+            std::thread::sleep(LOOK.min(limit));
+            return Ok(());
+        }
+        let told = self.incoming.next(&mut self.stream);
+        self.stream.limit(None)?;
+        match told {
+            Err(e) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&e.kind()) => Ok(()),
+            told => told.map(drop),
+        }
     }
 
     /// Removes the node and what is below it; true if it was there.

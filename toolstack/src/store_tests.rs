@@ -19,11 +19,11 @@ fn scripted(steps: Vec<Step>) -> (Client, JoinHandle<()>) {
             let got = (head.type_, head.tx_id, String::from_utf8_lossy(&got).into_owned());
             assert_eq!(got, (kind, transaction, String::from_utf8_lossy(payload).into_owned()));
             let event = XsdSockmsg { type_: XS_WATCH_EVENT, len: 4, ..Default::default() };
-            theirs.write_all(event.as_bytes()).unwrap();
-            theirs.write_all(b"a\0b\0").unwrap();
+            let event = [event.as_bytes(), b"a\0b\0"].concat();
             let head = XsdSockmsg { type_: answer, len: bytes.len() as u32, ..head };
-            theirs.write_all(head.as_bytes()).unwrap();
-            theirs.write_all(&bytes).unwrap();
+            let answer = [&event, head.as_bytes(), &bytes, &event].concat();
+            // Who has what it wanted may be gone.
+            let _ = theirs.write_all(&answer);
         }
     });
     (Client::over(ours), answering)
@@ -87,5 +87,26 @@ fn a_transaction_is_tried_again_after_a_conflict() {
     assert_eq!(client.transaction(|t| t.text("/a")).unwrap().as_deref(), Some("2"));
     assert_eq!(client.transaction(|t| t.text("/a")).unwrap_err().errno, Errno::EACCES);
     assert_eq!(client.text("/a").unwrap().as_deref(), Some("3"));
+    answering.join().unwrap();
+}
+
+#[test]
+fn waiting_ends_with_the_change() {
+    let (mut client, answering) = scripted(vec![
+        ((XS_READ, 0, b"/a\0"), (XS_READ, b"1".into())),
+        ((XS_WATCH, 0, b"/a\0wait\0"), (XS_WATCH, b"OK\0".into())),
+        ((XS_READ, 0, b"/a\0"), (XS_READ, b"1".into())),
+        // An event follows it.
+        ((XS_READ, 0, b"/a\0"), (XS_READ, b"2".into())),
+        ((XS_UNWATCH, 0, b"/a\0wait\0"), (XS_UNWATCH, b"OK\0".into())),
+    ]);
+    let long = Duration::from_secs(100);
+    let mut asked = 0;
+    let waited = client.wait("/a", long, |value| {
+        asked += 1;
+        value == Some(b"2")
+    });
+    assert!(waited.unwrap());
+    assert_eq!(asked, 3);
     answering.join().unwrap();
 }

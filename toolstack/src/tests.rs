@@ -1,12 +1,9 @@
 //! What is done to a guest, against the hypervisor's own logic and our own store, both on the host.
 
-use std::thread;
-use std::time::Duration;
-
 use abi::Errno;
 use xenctl::{Cpus, DomId};
 
-use crate::testing::{GUEST, Machine, UUID, client};
+use crate::testing::{GUEST, Machine, UUID};
 use crate::{destroy, devices, memory, names, pools};
 
 #[test]
@@ -54,21 +51,11 @@ fn a_destroyed_domain_leaves_nothing() {
     m.device("vbd", "51712", "4");
     m.device("vif", "0", "6");
     m.device("console", "0", "4");
-    let mut backend = client(&m.tree);
-    let answering = thread::spawn(move || {
-        let state = "/local/domain/0/backend/vbd/7/51712/state";
-        while backend.text(state).unwrap().as_deref() != Some("5") {
-            thread::sleep(Duration::from_millis(1));
-        }
-        let frontend = backend.text("/local/domain/7/device/vbd/51712/state").unwrap();
-        let online = backend.text("/local/domain/0/backend/vbd/7/51712/online").unwrap();
-        backend.write(state, b"6").unwrap();
-        (frontend, online)
-    });
     assert_eq!(devices::devices(&mut m.store, GUEST).unwrap().len(), 3);
     let told = &mut |e: &xenctl::Error| panic!("{e}");
     destroy::destroy(&m.xen, &mut m.store, GUEST, UUID, told).unwrap();
-    assert_eq!(answering.join().unwrap(), (None, Some("0".into())), "the frontend goes first");
+    let vbd = "/local/domain/0/backend/vbd/7/51712".to_owned();
+    assert_eq!(*m.closed.lock().unwrap(), [(vbd, false)], "the frontend goes first");
     assert!(m.xen.domain(GUEST).unwrap().is_none());
     let mut list = |path| m.store.list(path).unwrap();
     assert_eq!(list("/local/domain").unwrap(), ["0"]);

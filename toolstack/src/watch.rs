@@ -93,6 +93,20 @@ impl Watcher {
         Ok(self.told.pop_front())
     }
 
+    /// The next change, waited for.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
+    pub fn wait(&mut self) -> io::Result<Event> {
+        self.stream.set_nonblocking(false)?;
+        loop {
+            if let Some(event) = self.told.pop_front() {
+                return Ok(event);
+            }
+            self.message()?;
+        }
+    }
+
     /// The next message; an event is put aside, and answered as `None`.
     fn message(&mut self) -> io::Result<Option<(u32, Vec<u8>)>> {
         let (head, payload) = self.incoming.next(&mut self.stream)?;

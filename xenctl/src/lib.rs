@@ -37,7 +37,9 @@ pub use call::{Buffer, Xen};
 pub use cpus::Cpus;
 pub use error::{Error, Result};
 pub use gate::{Gate, Memory};
-pub use linux::{EventChannels, Foreign, GrantMapping, Grants, Mapping, Port, Privcmd, StorePage};
+pub use linux::{
+    EventChannels, Foreign, GrantMapping, Grants, LoopDevice, Mapping, Port, Privcmd, StorePage,
+};
 pub use linux::{HEAD_WORDS, Heritage, Region, Signal, Signals, keep_on_exec};
 pub use linux::{clock, peek, process};
 pub use shared_page::SharedPage;

@@ -7,6 +7,7 @@ mod evtchn;
 mod foreign;
 mod gntdev;
 mod heritage;
+mod loop_device;
 mod mapping;
 pub mod peek;
 mod privcmd;
@@ -19,6 +20,7 @@ pub use evtchn::{EventChannels, Port};
 pub use foreign::Foreign;
 pub use gntdev::{GrantMapping, Grants};
 pub use heritage::{Heritage, keep_on_exec};
+pub use loop_device::LoopDevice;
 pub use mapping::Mapping;
 pub use privcmd::Privcmd;
 pub use region::{HEAD_WORDS, Region};
@@ -68,5 +70,19 @@ unsafe fn ioctl<T>(
 ) -> std::result::Result<u32, Errno> {
     // SAFETY: the caller's promise; the argument lives until the call returns.
     let answer = unsafe { libc::ioctl(device.as_raw_fd(), request as _, std::ptr::from_mut(argument)) };
+    u32::try_from(answer).map_err(|_| last_errno())
+}
+
+/// What an ioctl answers whose argument is a number.
+///
+/// # Safety
+/// `request` of this device takes a number, and not memory that it names.
+unsafe fn ioctl_number(
+    device: BorrowedFd<'_>,
+    request: u32,
+    argument: u64,
+) -> std::result::Result<u32, Errno> {
+    // SAFETY: the caller's promise.
+    let answer = unsafe { libc::ioctl(device.as_raw_fd(), request as _, argument) };
     u32::try_from(answer).map_err(|_| last_errno())
 }

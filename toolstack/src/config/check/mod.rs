@@ -8,6 +8,8 @@ mod general;
 mod nics;
 mod others;
 
+pub use disks::absolute;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;

@@ -77,6 +77,18 @@ pub fn disk(text: &str) -> Result<super::model::Disk, Vec<Diagnostic>> {
     disk::disk(&mut reader, &source).ok_or_else(|| reader.finish())
 }
 
+/// A network interface as `xl network-attach` takes it: the parts of its description, joined by commas.
+pub fn nic(text: &str, globals: &Globals) -> Result<super::model::Nic, Vec<Diagnostic>> {
+    let settings = Settings::default();
+    let mut reader = Reader::new(&settings, Vec::new());
+    let at = super::Span::new(1, 1, text.chars().count() as u32);
+    let source = Value { kind: syntax::Kind::Text(text.into()), at };
+    let nic = nic::nic(&mut reader, &source, text, globals);
+    let failed = reader.failed();
+    let said = reader.finish();
+    if failed { Err(said) } else { Ok(nic) }
+}
+
 fn config(reader: &mut Reader<'_>, around: &Surroundings) -> DomainConfig {
     let mut out = DomainConfig::default();
     general::create_info(reader, &mut out.c_info, around);

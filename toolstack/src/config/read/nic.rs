@@ -5,6 +5,7 @@ use super::spec::{Pair, pairs};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::globals::Globals;
 use crate::config::model::{DefBool, Mac, Nic, NicType};
+use crate::config::syntax::Value;
 
 const KNOWN: &[&str] = &[
     "mac",
@@ -31,20 +32,26 @@ pub fn nics(reader: &mut Reader<'_>, globals: &Globals) -> Vec<Nic> {
     let mut nics = Vec::new();
     for (index, item) in reader.list("vif").iter().enumerate() {
         let Some(text) = reader.item("vif", item) else { continue };
-        let mut nic = Nic {
-            devid: i32::try_from(index).ok(),
-            script: globals.vif_script.clone(),
-            bridge: globals.vif_bridge.clone(),
-            gatewaydev: globals.vif_gatewaydev.clone(),
-            backend_domname: globals.vif_backend.clone(),
-            ..Nic::default()
-        };
-        for pair in pairs(item, text) {
-            one(reader, &mut nic, &pair);
-        }
+        let mut nic = nic(reader, item, text, globals);
+        nic.devid = nic.devid.or(i32::try_from(index).ok());
         nics.push(nic);
     }
     nics
+}
+
+/// What a description says, and this host's defaults.
+pub fn nic(reader: &mut Reader<'_>, source: &Value, text: &str, globals: &Globals) -> Nic {
+    let mut nic = Nic {
+        script: globals.vif_script.clone(),
+        bridge: globals.vif_bridge.clone(),
+        gatewaydev: globals.vif_gatewaydev.clone(),
+        backend_domname: globals.vif_backend.clone(),
+        ..Nic::default()
+    };
+    for pair in pairs(source, text) {
+        one(reader, &mut nic, &pair);
+    }
+    nic
 }
 
 fn one(reader: &mut Reader<'_>, nic: &mut Nic, pair: &Pair<'_>) {
