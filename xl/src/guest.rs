@@ -51,18 +51,7 @@ pub fn rename(tools: &mut Tools, args: &RenameArgs) -> Done {
     if let Some(other) = names::named(xen, store, &args.name)?.filter(|other| *other != id) {
         return Err(failed(&format!("domain {other} is called {} already", args.name)));
     }
-    let named = store.transaction(|store| {
-        let path = format!("/local/domain/{id}");
-        let there = store.text(&format!("{path}/name"))?.is_some();
-        if there {
-            store.write(&format!("{path}/name"), args.name.as_bytes())?;
-            if let Some(vm) = store.text(&format!("{path}/vm"))? {
-                store.write(&format!("{vm}/name"), args.name.as_bytes())?;
-            }
-        }
-        Ok(there)
-    });
-    match named {
+    match names::rename(store, id, &args.name) {
         Ok(true) => Ok(()),
         Ok(false) => Err(failed(&format!("there is no domain {id} in the store"))),
         Err(e) => Err(failed(&e)),

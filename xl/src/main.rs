@@ -5,13 +5,17 @@
 
 #![forbid(unsafe_code)]
 
+mod attach;
 mod config;
+mod console;
+mod create;
 mod devices;
 mod guest;
 mod info;
 mod list;
 mod memory;
 mod messages;
+mod monitor;
 mod pool;
 mod pool_create;
 mod sched;
@@ -77,6 +81,14 @@ enum Command {
     /// Tells and changes who gets how much of the CPUs
     #[command(name = "sched-credit2")]
     SchedCredit2(sched::Args),
+    /// Gives a guest a disk
+    BlockAttach(attach::AddArgs),
+    /// Takes a disk from a guest
+    BlockDetach(attach::RemoveArgs),
+    /// Gives a guest a network interface
+    NetworkAttach(attach::AddArgs),
+    /// Takes a network interface from a guest
+    NetworkDetach(attach::RemoveArgs),
     /// Lists disks of guests
     BlockList(devices::Args),
     /// Lists network interfaces of guests
@@ -95,6 +107,13 @@ enum Command {
     CpupoolDestroy(pool::OneArgs),
     /// Moves a domain to a pool
     CpupoolMigrate(pool::MigrateArgs),
+    /// Creates a guest from a configuration file
+    Create(create::Args),
+    /// Connects to a guest's console
+    Console(console::Args),
+    /// Waits for a guest's end (`xl create` starts it)
+    #[command(hide = true)]
+    Monitor(monitor::Args),
     /// Stops a domain
     Pause(guest::One),
     /// Lets a paused domain go on
@@ -139,6 +158,10 @@ fn run(tools: &mut Tools, command: &Command) -> Done {
         Command::MemMax(args) => memory::max(tools, args),
         Command::MemSet(args) => memory::set(tools, args),
         Command::SchedCredit2(args) => sched::credit2(tools, args),
+        Command::BlockAttach(args) => attach::add_disk(tools, args),
+        Command::BlockDetach(args) => attach::remove_disk(tools, args),
+        Command::NetworkAttach(args) => attach::add_nic(tools, args),
+        Command::NetworkDetach(args) => attach::remove_nic(tools, args),
         Command::BlockList(args) => devices::block_list(tools, args),
         Command::NetworkList(args) => devices::network_list(tools, args),
         Command::CpupoolList(args) => pool::list(tools, args),
@@ -148,6 +171,9 @@ fn run(tools: &mut Tools, command: &Command) -> Done {
         Command::CpupoolRename(args) => pool::rename(tools, args),
         Command::CpupoolDestroy(args) => pool::destroy(tools, args),
         Command::CpupoolMigrate(args) => pool::migrate(tools, args),
+        Command::Create(args) => create::create(tools, args),
+        Command::Console(args) => console::console(tools, args),
+        Command::Monitor(args) => monitor::run(tools, args),
         Command::Pause(args) => guest::pause(tools, args),
         Command::Unpause(args) => guest::unpause(tools, args),
         Command::Shutdown(args) => shutdown::ask(tools, args, "poweroff", "Shutting down"),
@@ -259,6 +285,16 @@ mod tests {
             ("sched-credit2 -d guest -c -1", false),
             ("sched-credit2 -s -r 2000", true),
             ("sched-credit2 --json", true),
+            ("create /nonexistent", false),
+            ("create -n name=\"new\" kernel=\"/k\" memory=64", true),
+            ("create -q name=\"guest\" kernel=\"/k\" memory=8", false),
+            ("block-attach guest phy:/nonexistent,xvdb,w", false),
+            ("block-attach guest nonsense=1", false),
+            ("block-detach guest xvdq", false),
+            ("network-attach guest mac=nonsense", false),
+            ("network-detach guest 7", false),
+            ("console nosuch", false),
+            ("console -t serial guest", false),
             ("block-list guest", true),
             ("block-list --json guest", true),
             ("block-list nosuch", true),

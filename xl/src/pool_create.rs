@@ -28,10 +28,11 @@ pub struct Args {
 /// What names the file in messages where there is none.
 const NO_FILE: &str = "command line";
 
-/// What is asked for: where it stands, and the text.
-fn text(args: &Args) -> Done<(String, String)> {
-    let (mut file, mut lines) = (args.file.clone(), Vec::new());
-    for one in &args.settings {
+/// What is asked for: where it stands, and the text. The settings are lines after those of the file, which may be the
+/// first of them.
+pub fn text(mut file: Option<String>, settings: &[String]) -> Done<(String, String)> {
+    let mut lines = Vec::new();
+    for one in settings {
         match (&file, one.contains('=')) {
             (_, true) => lines.push(one.as_str()),
             (None, false) => file = Some(one.clone()),
@@ -62,7 +63,7 @@ fn number_of_scheduler(name: &str) -> Option<u32> {
 }
 
 pub fn create(tools: &mut Tools, args: &Args) -> Done {
-    let (file, text) = text(args)?;
+    let (file, text) = text(args.file.clone(), &args.settings)?;
     let (settings, diagnostics) = syntax::parse(&text);
     if !diagnostics.is_empty() {
         eprint!("{}", Report { file: &file, text: &text, diagnostics: &diagnostics });
