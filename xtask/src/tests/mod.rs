@@ -18,6 +18,7 @@ mod lints;
 mod living;
 mod mca;
 mod miri;
+mod our_guests;
 mod our_tools;
 mod ours;
 mod pairs;
@@ -159,6 +160,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.push(faults::stage(hypervisor));
             stages.push(same::stage());
             stages.push(ours::stage(hypervisor));
+            stages.push(our_guests::stage(hypervisor));
             stages.push(consoles::stage(hypervisor, 30));
             stages
         }
