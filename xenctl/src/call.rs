@@ -167,6 +167,15 @@ impl Buffer<'_> {
         self.memory().address()
     }
 
+    /// Bytes there is room for: at least as many as were asked for.
+    pub fn len(&self) -> usize {
+        self.memory().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.memory().is_empty()
+    }
+
     pub fn read(&self, at: usize, to: &mut [u8]) {
         self.memory().read(at, to);
     }

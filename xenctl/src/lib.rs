@@ -1,7 +1,7 @@
 //! What tools ask of the hypervisor and of the kernel's Xen devices, typed.
 //!
 //! - [`Xen`]: hypercalls, from `/dev/xen/privcmd`; a module for each of them: [`version`], [`sysctl`], [`domctl`],
-//!   [`memory`], [`scheduler`], [`pool`].
+//!   [`memory`], [`scheduler`], [`pool`], [`state`].
 //! - [`EventChannels`], [`Grants`], [`Foreign`]: `/dev/xen/evtchn`, `/dev/xen/gntdev`, frames of other domains;
 //!   [`SharedPage`] and [`ring`]: what a daemon has of a guest.
 //! - [`Region`], [`Heritage`], [`Signals`], [`process`]: what outlives a process, for daemons.
@@ -25,6 +25,7 @@ pub mod pool;
 pub mod ring;
 pub mod scheduler;
 mod shared_page;
+pub mod state;
 pub mod sysctl;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -95,9 +95,12 @@ impl Gate for HostGate {
         let _cpu = self.0.cpu.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.kernel.enter(0);
         let xen = self.0.kernel.guest.xen;
-        let held = frames.iter().map(|mfn| Held::take(xen, domain, *mfn, writable)).collect::<Result<_, _>>();
         let doing = || format!("mapping {} frames of domain {domain}", frames.len());
-        Ok(Box::new(HostFrames { xen, frames: held.map_err(|e| Error::new(doing(), e))? }))
+        let held = frames.iter().map(|mfn| {
+            let held = Held::take(xen, domain, *mfn, writable);
+            held.map_err(|e| Error::new(doing(), e).because(format!("frame {mfn:#x} cannot be")))
+        });
+        Ok(Box::new(HostFrames { xen, frames: held.collect::<crate::Result<_>>()? }))
     }
 
     fn grant_table(&self, domain: DomId, page: u32) -> crate::Result<Box<dyn Memory>> {

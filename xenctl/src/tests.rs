@@ -181,3 +181,108 @@ fn refusals_are_kept_the_latest_first() {
     assert!(kept[0].text.starts_with("XEN_DOMCTL_unpausedomain: ESRCH: "), "{kept:?}");
     assert!(xen.refusals(9).is_err());
 }
+
+/// A guest with a page, as its frame's number.
+fn with_a_page(bed: &Bed) -> (hypercore::testing::Kernel, u64) {
+    let kernel = bed.guest(DomId(8), 1).boot(3);
+    let mfn = kernel.pages[1].0;
+    (kernel, mfn)
+}
+
+#[test]
+fn frames_of_a_domain_are_here_while_they_are_mapped() {
+    let bed = bed();
+    let xen = bed.xen();
+    let (kernel, mfn) = with_a_page(&bed);
+    assert!(kernel.write(0, kernel.va(1), b"from the guest"));
+    let table = kernel.tables[0].0;
+    let pages = xen.frames(DomId(8), &[kernel.pages[0].0, mfn], true).unwrap();
+    let mut text = [0; 14];
+    pages.read(4096, &mut text);
+    assert_eq!(&text, b"from the guest");
+    pages.write(4096, b"12345678");
+    assert_eq!(kernel.read(0, kernel.va(1)), Some(u64::from_le_bytes(*b"12345678")));
+    drop(pages);
+    let refused = |frames: &[u64], writable| xen.frames(DomId(8), frames, writable).err().unwrap();
+    let e = refused(&[mfn, bed.dom0.frame().0], false);
+    assert!(e.why.is_some(), "{e}");
+    refused(&[mfn, table], true);
+    xen.frames(DomId(8), &[mfn, table], false).unwrap();
+    bed.world.check("after mapping");
+}
+
+#[test]
+fn frames_are_tables_or_not() {
+    use abi::domctl::*;
+    let bed = bed();
+    let (kernel, mfn) = with_a_page(&bed);
+    let mut frames = vec![mfn; 1025];
+    frames.extend(kernel.tables.map(|t| t.0));
+    frames.push(1 << 40);
+    let types = bed.xen().frame_types(DomId(8), &frames).unwrap();
+    assert!(types[..1025].iter().all(|kind| *kind == XEN_DOMCTL_PFINFO_NOTAB));
+    let l = |level: u32| level << XEN_DOMCTL_PFINFO_LTAB_SHIFT;
+    let expected = [l(1), l(2), l(3), l(4) | XEN_DOMCTL_PFINFO_LPINTAB, XEN_DOMCTL_PFINFO_XTAB];
+    assert_eq!(types[1025..], expected);
+}
+
+#[test]
+fn the_state_of_a_vcpu_goes_out_and_in() {
+    let bed = bed();
+    let xen = bed.xen();
+    with_a_page(&bed);
+    let id = DomId(8);
+    let mut context = xen.vcpu_context(id, 0).unwrap();
+    context.user_regs.rip = 0x1234;
+    context.fs_base = 0x5678;
+    xen.set_context(id, 0, &context).unwrap();
+    assert_eq!(xen.vcpu_context(id, 0).unwrap().user_regs.rip, 0x1234);
+    let mut extension = xen.vcpu_extension(id, 0).unwrap();
+    extension.sysenter_callback_eip = 0x9abc;
+    xen.set_vcpu_extension(id, &extension).unwrap();
+    assert_eq!(xen.vcpu_extension(id, 0).unwrap().sysenter_callback_eip, 0x9abc);
+    // What a domain has by itself depends on who made it; one of the tools' has XSAVE.
+    let what = abi::domctl::DomctlCreatedomain {
+        max_vcpus: 1,
+        max_evtchn_port: 1023,
+        max_grant_frames: -1,
+        max_maptrack_frames: -1,
+        grant_opts: 2,
+        ..Default::default()
+    };
+    let made = xen.create(None, &what).unwrap();
+    xen.create_vcpus(made, 1).unwrap();
+    let state = xen.vcpu_xsave(made, 0).unwrap();
+    assert_eq!((state.len(), state[0]), (16 + 576, 3));
+    xen.set_vcpu_xsave(made, 0, &state).unwrap();
+    assert_eq!(xen.set_vcpu_xsave(id, 0, &state[..8]).unwrap_err().errno, Errno::EINVAL);
+    assert!(xen.vcpu_msrs(id, 0).unwrap().is_empty());
+    let msr = abi::domctl::DomctlVcpuMsr { index: 0xc000_0103, reserved: 0, value: 5 };
+    xen.set_vcpu_msrs(id, 0, &[msr]).unwrap();
+    assert_eq!(xen.vcpu_msrs(id, 0).unwrap()[0].value, 5);
+    xen.vcpu_context(NONE, 0).unwrap_err();
+}
+
+#[test]
+fn the_policy_and_the_clock_go_out_and_in() {
+    let bed = bed();
+    let xen = bed.xen();
+    let policy = xen.policy(GUEST).unwrap();
+    assert!(!policy.leaves.is_empty());
+    xen.set_policy(GUEST, &policy).unwrap();
+    let clock = xen.tsc_info(GUEST).unwrap();
+    xen.set_tsc_info(GUEST, &clock).unwrap();
+    assert_eq!(xen.tsc_info(GUEST).unwrap().tsc_mode, clock.tsc_mode);
+}
+
+#[test]
+fn a_domain_that_shut_down_goes_on() {
+    use abi::domctl::XEN_DOMINF_SHUTDOWN;
+    let bed = bed();
+    let xen = bed.xen();
+    let down = || xen.domain(GUEST).unwrap().unwrap().flags & XEN_DOMINF_SHUTDOWN != 0;
+    xen.shutdown(GUEST, abi::sched::SHUTDOWN_SUSPEND).unwrap();
+    assert!(down());
+    xen.resume(GUEST).unwrap();
+    assert!(!down());
+}

@@ -25,6 +25,16 @@ use x86::regs::GuestRegs;
 /// First frame of RAM; below it everything is reserved, as a machine's first megabyte partly is.
 pub const FIRST_RAM: u64 = 16;
 
+/// What CPUID answers there: XSAVE with the legacy components, FPU, and nothing else.
+fn processor(leaf: u32, subleaf: u32) -> [u32; 4] {
+    match (leaf, subleaf) {
+        (0, _) => [0xd, 0, 0, 0],
+        (1, _) => [0, 0, 1 << 26, 1],
+        (0xd, 0) => [3, 576, 576, 0],
+        _ => [0; 4],
+    }
+}
+
 /// A hypervisor without domains.
 pub struct World {
     pub xen: &'static Xen<HostMachine>,
@@ -83,7 +93,7 @@ impl World {
             cmdline: Default::default(),
             xcr0_mask: 3,
             xsave_size: 576,
-            policies: SystemPolicies::new(|_, _| Default::default(), &Capabilities::default()),
+            policies: SystemPolicies::new(processor, &Capabilities { xcr0: 3, ..Default::default() }),
             grants,
             hv_l4: core::array::from_fn(|i| (0x1000 * (i as u64 + 1)) | 0x8000_0000_0000_0003),
         };
