@@ -25,6 +25,7 @@ pub mod life;
 pub mod memory;
 pub mod names;
 pub mod pools;
+pub mod save;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
