@@ -240,6 +240,12 @@ impl Client {
         Ok(absent(self.ask(&doing, XS_RM, &[path.as_bytes(), b"\0"]))?.is_some())
     }
 
+    /// Tells the store that a domain which had stopped runs again.
+    pub fn resume(&mut self, domain: DomId) -> Result<()> {
+        let doing = || format!("telling the store that domain {domain} goes on");
+        self.ask(&doing, XS_RESUME, &[domain.to_string().as_bytes(), b"\0"]).map(drop)
+    }
+
     /// What `work` does, all of it or nothing, and as if nobody else had done anything meanwhile. It may be called more
     /// than once.
     pub fn transaction<R>(&mut self, mut work: impl FnMut(&mut Self) -> Result<R>) -> Result<R> {

@@ -13,21 +13,21 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::image::{Kind, Part, Record};
 use super::{image, read, write};
-use crate::build::{self, Boot, Pages, Ports, domain, memory, start};
+use crate::build::{Boot, Pages, Ports, domain, memory, start};
 use crate::config::model::{DomainConfig, Uuid};
 use crate::image::cache::Cache;
 use crate::testing::kernel::{Files, P2M};
 
 /// A guest of 8 MiB with two vCPUs, the second of them offline, as its kernel leaves it when it is suspended.
-struct Bench {
+pub struct Bench {
     bed: Bed,
-    xen: Xen,
+    pub xen: Xen,
     config: DomainConfig,
-    guest: DomId,
+    pub guest: DomId,
 }
 
 impl Bench {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let files = Files::new(name, 5000);
         let mut config = DomainConfig::default();
         config.c_info.uuid = Uuid([7; 16]);
@@ -302,13 +302,11 @@ fn a_file_with_something_wrong_leaves_nothing() {
         "is not on the list",
     );
     refused(&table(|t| t.fill(0x81), 2), "not on the list");
-    refused(&table(|t| t[8 * 511 + 1] |= 0x01, 3), "");
     let mut many = bench.config.clone();
     many.b_info.target_memkb = Some(4 << 10);
     let small = Bench { config: many, ..bench };
     let e = small.restore(&file).unwrap_err().to_string();
     assert!(e.contains("giving domain"), "{e}");
-    let _ = build::memory::DEFAULT_KIB;
 }
 
 #[test]

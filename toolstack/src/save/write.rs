@@ -1,16 +1,13 @@
 //! [`guest`]: a PV guest that stands still, as a stream.
 
 use std::io::Write;
-use std::mem::offset_of;
 
 use abi::Errno;
-use abi::arch_x86::ArchSharedInfo;
-use abi::xen::SharedInfo;
-use xenctl::{DomId, Error, Memory, Result, Xen};
-use zerocopy::FromBytes;
+use xenctl::{DomId, Error, Result, Xen};
 
-use super::image::{self, BATCH, Kind, PAGE, Record};
-use super::{p2m, tables, vcpu};
+use super::image::{self, BATCH, PAGE, Record};
+use super::view::{Page, View};
+use super::{tables, vcpu, view};
 
 /// Machine frames of a guest, with the page that each is.
 struct Frames {
@@ -44,12 +41,7 @@ pub fn guest(xen: &Xen, domain: DomId, to: &mut dyn Write, progress: &mut dyn Fn
     Record::Msrs(policy.msrs).write(to)?;
     Record::StaticDataEnd.write(to)?;
 
-    let mut shared = vec![0; PAGE];
-    xen.frames(domain, &[info.shared_info_frame], false)?.read(0, &mut shared);
-    let arch = &shared[offset_of!(SharedInfo, arch)..];
-    let (arch, _) = ArchSharedInfo::read_from_prefix(arch).map_err(|_| failed(domain, "no shared_info"))?;
-    let list = p2m::read(xen, domain, &arch, info.tot_pages)?;
-    let kinds = kinds(xen, domain, &list)?;
+    let View { shared, list, pages: kinds } = View::of(xen, domain)?;
     let frames = by_frame(domain, &kinds)?;
     let page_of = |frame| frames.page_of(frame);
 
@@ -75,18 +67,6 @@ pub fn guest(xen: &Xen, domain: DomId, to: &mut dyn Write, progress: &mut dyn Fn
     Record::End.write(to)
 }
 
-/// A page, its frame, and what that is used as.
-type Page = (u64, u64, Kind);
-
-/// All pages the guest really has.
-fn kinds(xen: &Xen, domain: DomId, list: &p2m::P2m) -> Result<Vec<Page>> {
-    let frames: Vec<u64> = list.pages.iter().map(|(_, frame)| *frame).collect();
-    let kinds = xen.frame_types(domain, &frames)?.into_iter().map(Kind::of);
-    let pages = list.pages.iter().zip(kinds).map(|((page, frame), kind)| (*page, *frame, kind));
-    // What its list has beyond them is none of its own, and will not be there either.
-    Ok(pages.filter(|(_, _, kind)| kind.is_there()).collect())
-}
-
 fn by_frame(domain: DomId, pages: &[Page]) -> Result<Frames> {
     let mut pages: Vec<(u64, u64)> = pages.iter().map(|(page, frame, _)| (*frame, *page)).collect();
     pages.sort_unstable();
@@ -108,11 +88,7 @@ fn contents(
 ) -> Result<Record> {
     let full: Vec<&Page> = batch.iter().filter(|(_, _, kind)| kind.has_contents()).collect();
     let frames: Vec<u64> = full.iter().map(|(_, frame, _)| *frame).collect();
-    let mut bytes = vec![0; frames.len() * PAGE];
-    if !frames.is_empty() {
-        let memory: Box<dyn Memory> = xen.frames(domain, &frames, false)?;
-        memory.read(0, &mut bytes);
-    }
+    let mut bytes = view::contents(xen, domain, &frames)?;
     for ((page, _, kind), contents) in full.iter().zip(bytes.chunks_mut(PAGE)) {
         if let Some(level) = kind.level() {
             let renumbered = tables::renumber(contents, level, &page_of);

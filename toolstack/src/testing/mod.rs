@@ -189,3 +189,8 @@ impl Machine {
         self.xen.domain(GUEST).unwrap().unwrap().max_pages * 4
     }
 }
+
+/// A connection to a store of this process.
+pub fn client(tree: &Arc<Mutex<Store>>) -> Client {
+    Client::over(Here::new(tree, &Arc::default(), None))
+}
