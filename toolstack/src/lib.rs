@@ -6,7 +6,7 @@
 //! a client of the store, [`watch`] is told what changes in it, [`names`] finds domains and pools by what people call
 //! them. [`memory`] changes what a guest has while it runs, [`devices`] are what it has besides, [`destroy`] ends it, as
 //! [`create`] makes it; [`hotplug`] and [`host`] prepare its devices, [`life`] waits
-//! for its end;
+//! for its end, [`attach`] changes what it has meanwhile;
 //! [`pools`] of CPUs are made and ended. [`save`] makes files of guests and guests of files, [`dump`] files for debuggers.
 //! Nothing in this crate prints or exits; messages are values.
 
@@ -19,9 +19,9 @@ pub mod create;
 pub mod destroy;
 pub mod devices;
 pub mod dom0;
+pub mod dump;
 pub mod host;
 pub mod hotplug;
-pub mod dump;
 pub mod image;
 pub mod life;
 pub mod memory;

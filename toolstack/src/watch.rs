@@ -12,6 +12,9 @@ use xenstore::wire;
 
 use crate::store::{Incoming, SOCKETS};
 
+/// What is told of when a domain ends, shuts down or goes.
+pub const RELEASE: &str = "@releaseDomain";
+
 /// Something has changed at or below `path`; or the watch has just begun.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Event {

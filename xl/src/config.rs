@@ -5,14 +5,15 @@
 
 use std::fs;
 
+use abi::Errno;
 use abi::domctl::{DomctlGetdomaininfo, XEN_SCHEDULER_CREDIT2};
 use serde_json::{Map, Value, json};
 use toolstack::names;
 use toolstack::store::Client;
-use xenctl::DomId;
+use xenctl::{DomId, Error};
 
 use crate::list::uuid;
-use crate::tools::{Done, Tools, complain};
+use crate::tools::{Done, Failure, Tools, complain};
 
 const DIR: &str = "/var/lib/xen";
 
@@ -22,21 +23,31 @@ const DEVICES: [(&str, &str); 2] = [("disks", "vbd"), ("nics", "vif")];
 pub fn print(tools: &mut Tools, domains: &[DomctlGetdomaininfo]) -> Done {
     let mut all = Vec::new();
     for info in domains {
-        let path = format!("{DIR}/userdata-d.{}.{}.libxl-json", info.domain, uuid(&info.handle));
-        let read = fs::read(&path).map_err(|e| e.to_string());
-        // A zero ends the text.
-        let text = read.map(|t| String::from_utf8_lossy(&t).trim_end_matches('\0').to_owned());
-        match text.and_then(|t| serde_json::from_str::<Value>(&t).map_err(|e| e.to_string())) {
-            Ok(Value::Object(mut config)) => {
-                up_to_date(tools, DomId(info.domain), info, &mut config)?;
-                all.push(json!({ "domid": info.domain, "config": config }));
-            }
-            Ok(_) => complain(&format!("reading {path}: it holds no configuration")),
-            Err(e) => complain(&format!("reading {path}: {e}")),
+        match now(tools, info) {
+            Ok(config) => all.push(json!({ "domid": info.domain, "config": config })),
+            Err(Failure::Refused(e)) => complain(&e),
+            Err(e) => return Err(e),
         }
     }
     println!("{:#}", Value::from(all));
     Ok(())
+}
+
+/// The configuration of a domain as it is now.
+pub fn now(tools: &mut Tools, info: &DomctlGetdomaininfo) -> Done<Value> {
+    let path = format!("{DIR}/userdata-d.{}.{}.libxl-json", info.domain, uuid(&info.handle));
+    let doing = || format!("reading the configuration {path}");
+    // A zero ends the text.
+    let text = fs::read(&path).map_err(|e| Error::os(doing(), &e))?;
+    let text = String::from_utf8_lossy(&text).trim_end_matches('\0').to_owned();
+    let wrong = |why: String| Error::new(doing(), Errno::EINVAL).because(why);
+    match serde_json::from_str::<Value>(&text).map_err(|e| wrong(e.to_string()))? {
+        Value::Object(mut config) => {
+            up_to_date(tools, DomId(info.domain), info, &mut config)?;
+            Ok(config.into())
+        }
+        _ => Err(wrong("it holds no configuration".into()).into()),
+    }
 }
 
 /// Puts in what the store knows better.

@@ -43,7 +43,7 @@ fn has(info: &DomctlGetdomaininfo, flag: u32) -> bool {
 }
 
 /// The reason, if it has shut down.
-fn shutdown(info: &DomctlGetdomaininfo) -> Option<u32> {
+pub fn shutdown(info: &DomctlGetdomaininfo) -> Option<u32> {
     let reason = (info.flags >> XEN_DOMINF_SHUTDOWNSHIFT) & XEN_DOMINF_SHUTDOWNMASK;
     has(info, XEN_DOMINF_SHUTDOWN).then_some(reason)
 }

@@ -18,9 +18,13 @@ mod messages;
 mod monitor;
 mod pool;
 mod pool_create;
+mod progress;
+mod save;
 mod sched;
 mod shutdown;
 mod tools;
+mod top;
+mod traffic;
 mod uptime;
 mod vcpu;
 
@@ -68,6 +72,8 @@ enum Command {
     Info(info::Args),
     /// Tells for how long domains have been running
     Uptime(uptime::Args),
+    /// Shows who uses what, again and again
+    Top(top::Args),
     /// Lists vCPUs
     VcpuList(vcpu::ListArgs),
     /// Says where a vCPU may run
@@ -114,6 +120,10 @@ enum Command {
     /// Waits for a guest's end (`xl create` starts it)
     #[command(hide = true)]
     Monitor(monitor::Args),
+    /// Puts a guest into a file
+    Save(save::SaveArgs),
+    /// Puts a guest's memory and registers into a file, for debuggers
+    DumpCore(save::DumpArgs),
     /// Stops a domain
     Pause(guest::One),
     /// Lets a paused domain go on
@@ -152,6 +162,7 @@ fn run(tools: &mut Tools, command: &Command) -> Done {
         Command::Domname(args) => list::domname(tools, args),
         Command::Info(args) => info::info(tools, args),
         Command::Uptime(args) => uptime::uptime(tools, args),
+        Command::Top(args) => top::top(tools, args),
         Command::VcpuList(args) => vcpu::list(tools, args),
         Command::VcpuPin(args) => vcpu::pin(tools, args),
         Command::VcpuSet(args) => vcpu::set(tools, args),
@@ -174,6 +185,8 @@ fn run(tools: &mut Tools, command: &Command) -> Done {
         Command::Create(args) => create::create(tools, args),
         Command::Console(args) => console::console(tools, args),
         Command::Monitor(args) => monitor::run(tools, args),
+        Command::Save(args) => save::save(tools, args),
+        Command::DumpCore(args) => save::dump_core(tools, args),
         Command::Pause(args) => guest::pause(tools, args),
         Command::Unpause(args) => guest::unpause(tools, args),
         Command::Shutdown(args) => shutdown::ask(tools, args, "poweroff", "Shutting down"),
@@ -332,6 +345,11 @@ mod tests {
             ("reboot -a", true),
             ("shutdown", false),
             ("shutdown 77", false),
+            ("top -b -i 1 -v", true),
+            ("save 77 /nonexistent/file", false),
+            ("save guest /nonexistent/file", false),
+            ("dump-core guest /nonexistent/file", false),
+            ("dump-core guest /dev/null", false),
             ("destroy 0", false),
             ("destroy nosuch", false),
         ];

@@ -94,7 +94,7 @@ fn tree(xen: &Xen, domain: DomId, root: u64, pages: usize) -> Result<Vec<u64>> {
 /// The list's frames, by the tables it is mapped with.
 fn mapped(xen: &Xen, domain: DomId, root: u64, va: u64, pages: usize) -> Result<Vec<u64>> {
     let last = (pages as u64 * PAGE as u64).checked_add(va).map(|end| end - 1);
-    if va % PAGE as u64 != 0 || !canonical(va) || !last.is_some_and(canonical) {
+    if !va.is_multiple_of(PAGE as u64) || !canonical(va) || !last.is_some_and(canonical) {
         return Err(wrong(domain, format!("it cannot be at {va:#x}")));
     }
     // The table of each level that the last page was found by.
@@ -177,7 +177,7 @@ mod tests {
         let (bed, kernel, shared) = guest();
         let xen = bed.xen();
         let said = |change: &dyn Fn(&mut ArchSharedInfo)| {
-            let mut shared = shared.clone();
+            let mut shared = shared;
             change(&mut shared);
             read(&xen, GUEST, &shared, 12).unwrap_err().to_string()
         };

@@ -14,14 +14,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xenctl::{DomId, Error, Result, Xen};
 
 use crate::store::Client;
-use crate::watch::Watcher;
+use crate::watch::{RELEASE, Watcher};
 
 /// For how long a kernel may take to see a request, and then to stop.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What the kernel's call to stop answers where nothing happened to it.
 const CANCELLED: u64 = 1;
-/// What is told of domains that stop.
-const RELEASE: &str = "@releaseDomain";
 
 /// How far the kernel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,6 @@
 //! A guest saved and restored by hypercalls to the hypervisor's own logic.
 
-use std::mem::offset_of;
-
 use abi::arch_x86::ArchSharedInfo;
-use abi::sched::SHUTDOWN_SUSPEND;
 use abi::xen::{SharedInfo, StartInfo};
 use hypercore::ids::Mfn;
 use hypercore::machine::Frames;
@@ -17,6 +14,7 @@ use crate::build::{Boot, Pages, Ports, domain, memory, start};
 use crate::config::model::{DomainConfig, Uuid};
 use crate::image::cache::Cache;
 use crate::testing::kernel::{Files, P2M};
+use crate::testing::stopped::stop;
 
 /// A guest of 8 MiB with two vCPUs, the second of them offline, as its kernel leaves it when it is suspended.
 pub struct Bench {
@@ -39,40 +37,9 @@ impl Bench {
         let xen = bed.xen();
         let guest = empty(&xen, &config);
         let pages = Pages::give(&xen, guest, memory::target_pages(&config.b_info), true).unwrap();
-        let ports = start(&xen, guest, &pages, &boot).unwrap();
-        let bench = Self { bed, xen, config, guest };
-        bench.suspend(&pages, &ports);
-        bench
-    }
-
-    /// What a kernel does before it stops.
-    fn suspend(&self, pages: &Pages, ports: &Ports) {
-        let page_of = |frame: u64| self.bed.world.xen.m.get_m2p(Mfn(frame));
-        let mut context = self.xen.vcpu_context(self.guest, 0).unwrap();
-        let info = self.xen.domain(self.guest).unwrap().unwrap();
-        let ours = |frame: u64| self.xen.frames(self.guest, &[frame], true).unwrap();
-        // It stands before the rings.
-        let start_info = pages.frames[page_of(ports.store.frame) as usize - 1];
-        let page = ours(start_info);
-        for (at, frame) in [
-            (offset_of!(StartInfo, store_mfn), ports.store.frame),
-            (offset_of!(StartInfo, console_mfn), ports.console.frame),
-        ] {
-            page.write(at, &page_of(frame).to_le_bytes());
-        }
-        let arch = ArchSharedInfo {
-            max_pfn: pages.frames.len() as u64,
-            p2m_cr3: context.ctrlreg[3],
-            p2m_vaddr: P2M,
-            ..Default::default()
-        };
-        let shared = ours(info.shared_info_frame);
-        shared.write(offset_of!(SharedInfo, arch), arch.as_bytes());
-        shared.write(offset_of!(SharedInfo, evtchn_pending), &[0xff; 8]);
-        context.user_regs.rdx = start_info;
-        context.user_regs.rip = 0x1234_5678;
-        self.xen.set_context(self.guest, 0, &context).unwrap();
-        self.xen.shutdown(self.guest, SHUTDOWN_SUSPEND).unwrap();
+        start(&xen, guest, &pages, &boot).unwrap();
+        stop(&bed, &xen, guest);
+        Self { bed, xen, config, guest }
     }
 
     fn saved(&self, guest: DomId) -> Vec<u8> {
@@ -166,22 +133,12 @@ fn a_guest_comes_back_on_other_frames() {
 fn what_was_restored_is_what_was_saved() {
     let bench = Bench::new("again");
     let first = bench.saved(bench.guest);
-    let (restored, ports) = bench.restore(&first).unwrap();
-    // As its kernel would when it goes on, and is suspended again.
-    let info = bench.xen.domain(restored).unwrap().unwrap();
-    let context = bench.xen.vcpu_context(restored, 0).unwrap();
-    let page_of = |frame: u64| bench.bed.world.xen.m.get_m2p(Mfn(frame));
-    let page = bench.xen.frames(restored, &[context.user_regs.rdx], true).unwrap();
-    page.write(offset_of!(StartInfo, store_mfn), &page_of(ports.store.frame).to_le_bytes());
-    page.write(offset_of!(StartInfo, console_mfn), &page_of(ports.console.frame).to_le_bytes());
-    drop(page);
-    let shared = bench.xen.frames(restored, &[info.shared_info_frame], true).unwrap();
-    let cr3 = offset_of!(SharedInfo, arch) + offset_of!(ArchSharedInfo, p2m_cr3);
-    shared.write(cr3, &context.ctrlreg[3].to_le_bytes());
-    drop(shared);
+    let (restored, _) = bench.restore(&first).unwrap();
+    stop(&bench.bed, &bench.xen, restored);
     let second = bench.saved(restored);
 
-    let start_info = page_of(context.user_regs.rdx);
+    let context = bench.xen.vcpu_context(restored, 0).unwrap();
+    let start_info = bench.bed.world.xen.m.get_m2p(Mfn(context.user_regs.rdx));
     let list: Vec<u64> = (records(&first).into_iter())
         .find_map(|record| match record {
             Record::P2mFrames { pages, .. } => Some(pages),
@@ -315,7 +272,7 @@ fn a_guest_that_cannot_be_saved_stays_as_it_is() {
     let (xen, guest) = (&bench.xen, bench.guest);
     let mut context = xen.vcpu_context(guest, 0).unwrap();
     let mut said = |change: &dyn Fn(&mut abi::arch_x86::VcpuGuestContext)| {
-        let good = context.clone();
+        let good = context;
         change(&mut context);
         xen.set_context(guest, 0, &context).unwrap();
         let e = write::guest(xen, guest, &mut Vec::new(), &mut |_, _| ()).unwrap_err().to_string();

@@ -3,6 +3,7 @@
 pub mod drivers;
 pub mod faults;
 pub mod kernel;
+pub mod stopped;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
