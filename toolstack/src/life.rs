@@ -7,10 +7,7 @@ use abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SU
 use xenctl::{DomId, Error, Result, Xen};
 
 use crate::config::model::{Action, DomainConfig};
-use crate::watch::Watcher;
-
-/// What the store tells when a domain ends, shuts down or goes.
-const RELEASE: &str = "@releaseDomain";
+use crate::watch::{RELEASE, Watcher};
 
 /// How a guest is found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

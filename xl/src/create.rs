@@ -10,7 +10,7 @@ use toolstack::config::{Globals, Report, Severity, Surroundings, load};
 use toolstack::create::lock::Lock;
 use toolstack::create::served::unserved;
 use toolstack::create::survey::Survey;
-use toolstack::create::{Created, Order, room};
+use toolstack::create::{Contents, Created, Order, room};
 use toolstack::destroy::USERDATA;
 use toolstack::hotplug::SCRIPTS;
 use toolstack::image::cache::Cache;
@@ -139,6 +139,16 @@ fn read(tools: &mut Tools, file: &str, text: &str, globals: &Globals, args: &Arg
 /// Makes the guest, paused; nobody else creates one meanwhile.
 pub fn make(tools: &mut Tools, config: DomainConfig, globals: &Globals) -> Done<Created> {
     let boot = Boot::read(&config.b_info, &Cache::new(KERNELS))?;
+    make_of(tools, config, Contents::Boot(&boot), globals)
+}
+
+/// The same, of what it is to begin with.
+pub fn make_of(
+    tools: &mut Tools,
+    config: DomainConfig,
+    contents: Contents<'_>,
+    globals: &Globals,
+) -> Done<Created> {
     let lock = &globals.lockfile;
     let _lock =
         Lock::take(Path::new(lock), || complain(&format!("waiting for {lock}: another guest is created")))?;
@@ -146,6 +156,6 @@ pub fn make(tools: &mut Tools, config: DomainConfig, globals: &Globals) -> Done<
     if room::wanted(xen, globals.autoballoon)? {
         room::make(xen, store, toolstack::build::memory::target_kib(&config.b_info))?;
     }
-    let order = Order { config, boot: &boot, folder: Path::new(USERDATA), scripts: SCRIPTS };
+    let order = Order { config, contents, folder: Path::new(USERDATA), scripts: SCRIPTS };
     Ok(toolstack::create::create(xen, store, order, &mut |e| complain(e))?)
 }

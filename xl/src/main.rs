@@ -19,6 +19,7 @@ mod monitor;
 mod pool;
 mod pool_create;
 mod progress;
+mod restore;
 mod save;
 mod sched;
 mod shutdown;
@@ -122,6 +123,8 @@ enum Command {
     Monitor(monitor::Args),
     /// Puts a guest into a file
     Save(save::SaveArgs),
+    /// Makes a guest of a file
+    Restore(restore::Args),
     /// Puts a guest's memory and registers into a file, for debuggers
     DumpCore(save::DumpArgs),
     /// Stops a domain
@@ -186,6 +189,7 @@ fn run(tools: &mut Tools, command: &Command) -> Done {
         Command::Console(args) => console::console(tools, args),
         Command::Monitor(args) => monitor::run(tools, args),
         Command::Save(args) => save::save(tools, args),
+        Command::Restore(args) => restore::restore(tools, args),
         Command::DumpCore(args) => save::dump_core(tools, args),
         Command::Pause(args) => guest::pause(tools, args),
         Command::Unpause(args) => guest::unpause(tools, args),
@@ -350,6 +354,8 @@ mod tests {
             ("save guest /nonexistent/file", false),
             ("dump-core guest /nonexistent/file", false),
             ("dump-core guest /dev/null", false),
+            ("restore /nonexistent/file", false),
+            ("restore /dev/null", false),
             ("destroy 0", false),
             ("destroy nosuch", false),
         ];

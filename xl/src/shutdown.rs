@@ -1,10 +1,8 @@
 //! `xl shutdown`, `reboot`: asking guests to end.
 
-use std::thread::sleep;
-use std::time::Duration;
-
 use abi::domctl::*;
-use xenctl::DomId;
+use toolstack::watch::{RELEASE, Watcher};
+use xenctl::{DomId, Error};
 
 use crate::tools::{Done, Failure, Tools, complain, words};
 
@@ -23,9 +21,6 @@ pub struct Args {
     domain: Option<String>,
 }
 
-/// How often a guest is looked at.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// `request` is what the guest's kernel reads, `announced` what is said of it.
 pub fn ask(tools: &mut Tools, args: &Args, request: &str, announced: &str) -> Done {
     let asked: Vec<DomId> = match (&args.domain, args.all) {
@@ -34,6 +29,9 @@ pub fn ask(tools: &mut Tools, args: &Args, request: &str, announced: &str) -> Do
         (Some(_), true) => return words("You must specify -a or a domain id, not both.\n"),
         (None, false) => return words("You must specify -a or a domain id.\n"),
     };
+    // It is told of what ends from now on.
+    let mut watcher = if args.wait { Some(Watcher::open()?) } else { None };
+    watcher.iter_mut().try_for_each(|watcher| watcher.watch(RELEASE, "end"))?;
     let mut failed = false;
     let mut waiting = Vec::new();
     for id in asked {
@@ -51,8 +49,16 @@ pub fn ask(tools: &mut Tools, args: &Args, request: &str, announced: &str) -> Do
             }
         }
     }
-    while args.wait && !waiting.is_empty() {
-        let xen = tools.xen()?;
+    if let Some(watcher) = &mut watcher {
+        wait(tools, watcher, waiting)?;
+    }
+    if failed { Err(Failure::Said(1)) } else { Ok(()) }
+}
+
+/// Returns when all of them have ended, and says how.
+fn wait(tools: &mut Tools, watcher: &mut Watcher, mut waiting: Vec<DomId>) -> Done {
+    let xen = tools.xen()?;
+    loop {
         let mut still = Vec::new();
         for id in waiting {
             match xen.domain(id)? {
@@ -65,11 +71,11 @@ pub fn ask(tools: &mut Tools, args: &Args, request: &str, announced: &str) -> Do
             }
         }
         waiting = still;
-        if !waiting.is_empty() {
-            sleep(LOOK);
+        if waiting.is_empty() {
+            return Ok(());
         }
+        watcher.wait().map_err(|e| Error::os("waiting for guests to end", &e))?;
     }
-    if failed { Err(Failure::Said(1)) } else { Ok(()) }
 }
 
 /// The guest's kernel watches this node.

@@ -22,19 +22,40 @@ use std::path::Path;
 use abi::Errno;
 use xenctl::{DomId, Error, Result, Xen};
 
-use crate::build::{self, Boot, Pages};
-use crate::config::model::{Disk, DomainConfig, Mac, Nic};
+use crate::build::{self, Boot, Pages, Ports};
+use crate::config::model::{BuildInfo, Disk, DomainConfig, Mac, Nic};
 use crate::store::Client;
 use crate::{destroy, names};
 
 /// What a guest is made of, and where its traces go.
 pub struct Order<'a> {
     pub config: DomainConfig,
-    pub boot: &'a Boot,
+    pub contents: Contents<'a>,
     /// Where files on guests are: [`destroy::USERDATA`].
     pub folder: &'a Path,
     /// Where the scripts of the configuration are: [`crate::hotplug::SCRIPTS`].
     pub scripts: &'a str,
+}
+
+/// What a guest begins with.
+pub enum Contents<'a> {
+    /// A kernel, at its start.
+    Boot(&'a Boot),
+    /// What it was when it was saved: this fills a domain that has nothing but its limits
+    /// ([`crate::save::read::guest`]).
+    Saved(&'a mut dyn FnMut(&Xen, DomId) -> Result<Ports>),
+}
+
+impl Contents<'_> {
+    fn fill(&mut self, xen: &Xen, domain: DomId, info: &BuildInfo) -> Result<Ports> {
+        match self {
+            Self::Boot(boot) => {
+                let (count, claim) = (build::memory::target_pages(info), info.claim_mode.or(true));
+                build::start(xen, domain, &Pages::give(xen, domain, count, claim)?, boot)
+            }
+            Self::Saved(fill) => fill(xen, domain),
+        }
+    }
 }
 
 /// A guest that there is now, paused.
@@ -98,8 +119,7 @@ fn furnish(xen: &Xen, store: &mut Client, order: &mut Order<'_>, domain: DomId) 
     let info = &config.b_info;
     store.transaction(|store| tree::begin(store, domain, config))?;
     build::domain::prepare(xen, domain, info)?;
-    let pages = Pages::give(xen, domain, build::memory::target_pages(info), info.claim_mode.or(true))?;
-    let ports = build::start(xen, domain, &pages, order.boot)?;
+    let ports = order.contents.fill(xen, domain, info)?;
     store.transaction(|store| {
         tree::finish(store, domain, config, &ports)?;
         console::write(store, domain, &ports.console)

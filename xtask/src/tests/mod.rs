@@ -21,6 +21,7 @@ mod miri;
 mod our_guests;
 mod our_tools;
 mod ours;
+mod ours_save;
 mod pairs;
 mod root;
 mod same;
@@ -161,6 +162,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.push(same::stage());
             stages.push(ours::stage(hypervisor));
             stages.push(our_guests::stage(hypervisor));
+            stages.push(ours_save::stage(hypervisor));
             stages.push(consoles::stage(hypervisor, 30));
             stages
         }

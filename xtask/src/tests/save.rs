@@ -9,7 +9,7 @@ use crate::guest_console::{back, enter, leave};
 use crate::run::Hypervisor;
 
 /// Where dom0 keeps what is saved: in memory, for its disk is small.
-const FILE: &str = "/dev/shm/saved";
+pub const FILE: &str = "/dev/shm/saved";
 
 pub fn stage(hypervisor: Hypervisor, cycles: u32) -> Stage {
     let (name, log) = match cycles {
@@ -19,7 +19,8 @@ pub fn stage(hypervisor: Hypervisor, cycles: u32) -> Stage {
     tools::stage(name, log, hypervisor, move |dom0| run(dom0, cycles))
 }
 
-fn run(dom0: &mut Session, cycles: u32) -> Result<()> {
+/// A guest that writes to its disk and talks to dom0; what it has done.
+pub fn begin(dom0: &mut Session) -> Result<Seen> {
     demo::serve(dom0)?;
     demo::create(dom0, "/etc/xen/guest.cfg vcpus=2")?;
     enter(dom0, "guest")?;
@@ -27,7 +28,18 @@ fn run(dom0: &mut Session, cycles: u32) -> Result<()> {
     dom0.must("keep-talking & until grep . /run/talk; do sleep 1; done", STEP)?;
     dom0.must("(while disk-check 2 >/run/disk 2>&1; do :; done; echo ended >/run/ended) & true", STEP)?;
     leave(dom0)?;
-    let mut last = seen(dom0)?;
+    seen(dom0)
+}
+
+/// Ends it.
+pub fn end(dom0: &mut Session) -> Result<()> {
+    demo::audit(dom0, "with the guest restored")?;
+    dom0.must("xl shutdown -w guest", BOOT)?;
+    dom0.must("kill %net-server", STEP).map(drop)
+}
+
+fn run(dom0: &mut Session, cycles: u32) -> Result<()> {
+    let mut last = begin(dom0)?;
     // Saved and left running; then saved, and looked at before it goes on.
     dom0.must(&format!("xl save -c guest {FILE} && rm {FILE}"), BOOT)?;
     last = goes_on(dom0, last)?;
@@ -44,14 +56,12 @@ fn run(dom0: &mut Session, cycles: u32) -> Result<()> {
         last = goes_on(dom0, last)?;
         println!("cycle {n}: number {} came back", last.number);
     }
-    demo::audit(dom0, "with the guest restored")?;
-    dom0.must("xl shutdown -w guest", BOOT)?;
-    dom0.must("kill %net-server", STEP).map(drop)
+    end(dom0)
 }
 
 /// What a guest that is never interrupted sees only grow.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+pub struct Seen {
     /// The last number that dom0 sent back.
     number: u64,
     /// Hundredths of a second.
@@ -59,7 +69,7 @@ struct Seen {
 }
 
 /// The guest works: numbers come back on its one connection, its disk is as it wrote it, its clock is dom0's.
-fn goes_on(dom0: &mut Session, before: Seen) -> Result<Seen> {
+pub fn goes_on(dom0: &mut Session, before: Seen) -> Result<Seen> {
     let now = seen(dom0)?;
     if now.number <= before.number || now.uptime <= before.uptime {
         bail!("the guest went back: from {before:?} to {now:?}");
