@@ -4,12 +4,12 @@ mod client;
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::SystemTime;
 
 use abi::io::xs_wire as xs;
 use client::{ask, ask_in, connect, daemon, receive};
@@ -18,9 +18,9 @@ use rustix::process::{Signal, kill_process};
 
 const KILLS: u64 = 200;
 
-/// What tells lives apart: each puts a new file there once it works.
-fn life(folder: &Path) -> Option<u64> {
-    fs::metadata(folder.join("pid")).ok().map(|file| file.ino())
+/// When the present life began to work: each puts a new file there.
+fn life(folder: &Path) -> Option<SystemTime> {
+    fs::metadata(folder.join("pid")).ok().and_then(|file| file.modified().ok())
 }
 
 fn write(socket: &mut UnixStream, path: &str, value: &str) {
