@@ -1,16 +1,17 @@
-//! `cargo xtask demo`: Debian as dom0, a PV guest created by Debian's own `xl`, and a person at its prompt.
-//! With `--check` nobody has to be there: every step is done and verified by this program.
+//! `cargo xtask demo`: a small dom0 with our tools (`--stock`: Debian as dom0, with its own), a PV guest that `xl` creates,
+//! and a person at its prompt. With `--check` nobody has to be there: every step is done and verified by this program.
 
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use crate::expect::Session;
-use crate::guest_console::{enter, leave};
+use crate::guest_console::{PROMPT, enter, leave};
 use crate::image::debian::{self, DOM0_LABEL, PASSWORD};
 use crate::image::initramfs::{self, Purpose};
 use crate::image::loader::Loader;
 use crate::image::overlay::DOM0_ADDRESS;
+use crate::image::small;
 use crate::qemu::{Bus, Chipset, Console, ESCAPE, ESCAPE_NAME, Machine};
 use crate::run::{self, Hypervisor};
 use crate::setup::{self, Env, Qemu, QemuVersion};
@@ -20,6 +21,9 @@ pub struct Args {
     /// Do and verify every step without a person; exit code 0 only if all of it worked
     #[arg(long)]
     pub check: bool,
+    /// Debian as dom0, with Debian's tools
+    #[arg(long)]
+    pub stock: bool,
     /// Which hypervisor boots
     #[arg(long, value_enum, default_value = "xenolith")]
     pub hypervisor: Hypervisor,
@@ -58,8 +62,13 @@ pub const STEP: Duration = Duration::from_secs(180);
 
 pub fn demo(env: &Env, args: &Args) -> Result<()> {
     let mut dom0 = boot_dom0(env, args, "demo")?;
-    dom0.login("dom0", PASSWORD, BOOT)?;
-    say(&dom0, "dom0 is up: Debian with its stock Xen tools");
+    if args.stock {
+        dom0.login("dom0", PASSWORD, BOOT)?;
+        say(&dom0, "dom0 is up: Debian with its stock Xen tools");
+    } else {
+        dom0.wait(PROMPT, BOOT)?;
+        say(&dom0, "dom0 is up: Debian's kernel, busybox, and Xenolith's store, console daemon and xl");
+    }
     let info = dom0.must("dmesg -n 1; xl info", STEP)?;
     for key in ["host", "release", "nr_cpus", "total_memory", "xen_version"] {
         if let Some(line) = info.lines().find(|line| line.starts_with(key)) {
@@ -77,15 +86,17 @@ pub fn demo(env: &Env, args: &Args) -> Result<()> {
     say(&dom0, "creating a PV guest: xl create /etc/xen/guest.cfg");
     dom0.must("xl create /etc/xen/guest.cfg", STEP)?;
     enter(&mut dom0, "guest")?;
+    let (dom0_is, disk_is) =
+        if args.stock { ("Debian", "a file") } else { ("a small Linux with our tools", "a disk") };
     println!(
-        "\ndemo: You are at the prompt of a Debian guest. Under it: Xenolith, then Debian as dom0, which started\n\
-         demo: this guest with its own `xl create` from /etc/xen/guest.cfg. The guest has a disk (a file in dom0) and\n\
+        "\ndemo: You are at the prompt of a Debian guest. Under it: Xenolith, then {dom0_is} as dom0, which started\n\
+         demo: this guest by `xl create` from /etc/xen/guest.cfg. The guest has a disk ({disk_is} in dom0) and\n\
          demo: a network card on dom0's bridge. Try:\n\
          demo:   disk-check           writes and re-reads 16 MiB on its disk\n\
          demo:   ping {DOM0_ADDRESS}       reaches dom0\n\
          demo:   poweroff             ends the guest; you come back to dom0\n\
          demo:   Ctrl-]               leaves the guest's console for dom0; there try: xl list, xl dmesg, xl console guest\n\
-         demo: {ESCAPE_NAME} ends the whole machine. (root's password is {PASSWORD} in both.)\n"
+         demo: {ESCAPE_NAME} ends the whole machine. (root's password is {PASSWORD}.)\n"
     );
     dom0.send("\n")?;
     dom0.hand_over(ESCAPE)?;
@@ -109,9 +120,12 @@ pub fn boot_dom0(env: &Env, args: &Args, log: &str) -> Result<Session> {
 pub fn dom0_machine(env: &Env, args: &Args) -> Result<(Qemu, Machine)> {
     let qemu = setup::qemu(env, args.qemu)?;
     let kernel = run::kernel(env, &args.kernel)?;
-    let disk = debian::dom0(env)?;
-    let initrd = initramfs::make(env, &kernel, Purpose::Root)?;
-    let kernel_args = format!("root=LABEL={DOM0_LABEL} systemd.show_status=auto systemd.log_level=warning");
+    let (initrd, kernel_args, disk) = if args.stock {
+        let root = format!("root=LABEL={DOM0_LABEL} systemd.show_status=auto systemd.log_level=warning");
+        (initramfs::make(env, &kernel, Purpose::Root)?, root, debian::dom0(env)?)
+    } else {
+        (small::dom0(env, &kernel)?, "quiet".into(), debian::guest(env)?)
+    };
     let options = args.options.join(" ");
     let mut machine =
         run::machine(env, &qemu, args.hypervisor, &options, &kernel, &kernel_args, initrd, args.mem)?;

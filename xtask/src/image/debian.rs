@@ -19,7 +19,8 @@ use crate::setup::{self, Env, Kernel};
 pub const PASSWORD: &str = "xenolith";
 /// The label dom0's root is found by.
 pub const DOM0_LABEL: &str = "dom0-root";
-const GUEST_LABEL: &str = "guest-root";
+/// The label the guest's root is found by.
+pub const GUEST_LABEL: &str = "guest-root";
 
 const GUEST_PACKAGES: &str = "systemd-sysv,udev,kmod,iproute2,iputils-ping,netcat-openbsd,stress-ng";
 const DOM0_PACKAGES: &str = "systemd-sysv,udev,kmod,iproute2,iputils-ping,netcat-openbsd,stress-ng,\

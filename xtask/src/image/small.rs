@@ -60,6 +60,7 @@ if ip link set eth0 up 2>/dev/null; then brctl addif xenbr0 eth0; fi
 ip addr add DOM0/24 dev xenbr0
 ip link set xenbr0 up
 ip route add default via HOST
+ln -s "$(findfs LABEL=GUEST)" /srv/guest/disk
 xenstored && xen-init-dom0 && xenconsoled --log=all
 dmesg -n 1
 "#;
@@ -83,28 +84,37 @@ const NET_SERVER: &str = r#"#!/bin/sh
 head -c 4194304 /dev/urandom >/run/net-data
 while :; do nc -l -p 7001 -e cat /run/net-data; done &
 while :; do nc -l -p 7002 -e /sbin/net-digest; done &
-sha256sum </run/net-data
+sha256sum </run/net-data | cut -d ' ' -f 1
 "#;
 const NET_DIGEST: &str = "#!/bin/sh\nsha256sum | tr -d ' \\n-'\n";
+
+/// The hypervisor's free and scrub memory in KiB, as the Debian dom0's program of this name prints it.
+const XEN_MEMORY: &str = r#"#!/bin/sh
+echo free $(($(xl info free_pages) * 4)) scrub $(($(xl info scrub_pages) * 4))
+"#;
 
 const GUEST: &str = "# A PV guest: Debian's kernel, dom0's first disk, a network card on dom0's bridge.\n\
     name = \"guest\"\nkernel = \"/srv/guest/vmlinuz\"\nramdisk = \"/srv/guest/initramfs.gz\"\n\
     extra = \"root=LABEL=guest-root console=hvc0 systemd.show_status=auto systemd.log_level=warning\"\n\
     memory = 256\nvcpus = 1\n\
-    disk = [ \"phy:/dev/sda,xvda,w\" ]\n\
+    disk = [ \"phy:/srv/guest/disk,xvda,w\" ]\n\
     vif = [ \"bridge=xenbr0,mac=00:16:3e:00:00:01\" ]\n";
 
 /// Makes the initramfs for a dom0 kernel, or finds it made.
 pub fn dom0(env: &Env, kernel: &Kernel) -> Result<PathBuf> {
     let programs = build::tools(env, PACKAGES)?;
     let guest = debian::guest_kernel(env)?;
-    let start = START.replace("DOM0", DOM0_ADDRESS).replace("HOST", HOST_ADDRESS);
+    let start = START
+        .replace("DOM0", DOM0_ADDRESS)
+        .replace("HOST", HOST_ADDRESS)
+        .replace("GUEST", debian::GUEST_LABEL);
     let mut files = vec![
         File::program("init", "#!/bin/busybox sh\nexec /bin/busybox init\n"),
         File::text("etc/inittab", INITTAB),
         File::program("etc/start", start),
         File::program("etc/stop", STOP),
         File::program("etc/shell", SHELL),
+        File::program("sbin/xen-memory", XEN_MEMORY),
         File::program("sbin/net-server", NET_SERVER),
         File::program("sbin/net-digest", NET_DIGEST),
         File::text("etc/passwd", "root::0:0:root:/root:/bin/sh\n"),

@@ -187,6 +187,7 @@ fn demo_check(
     Stage::new(format!("demo: {kernel} {version} {}", cpu.unwrap_or("EPYC")), move |env| {
         let args = demo::Args {
             check: true,
+            stock: true,
             hypervisor,
             kernel: kernel.into(),
             smp: 2,

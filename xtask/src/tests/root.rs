@@ -34,6 +34,7 @@ pub fn debian(
 ) -> Result<Outcome> {
     let args = demo::Args {
         check: true,
+        stock: true,
         hypervisor,
         kernel: boot.kernel.into(),
         smp: boot.smp,

@@ -58,6 +58,7 @@ pub fn stage_on(
 pub fn machine(hypervisor: Hypervisor) -> demo::Args {
     demo::Args {
         check: true,
+        stock: true,
         hypervisor,
         kernel: "6.1".into(),
         smp: 2,
