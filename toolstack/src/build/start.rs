@@ -8,7 +8,10 @@ use abi::arch_x86::{
     xen_pfn_to_cr3,
 };
 use abi::xen::MMUEXT_PIN_L4_TABLE;
-use abi::{Errno, xen::StartInfo};
+use abi::{
+    Errno,
+    xen::{SharedInfo, StartInfo},
+};
 use hypercore::dom0::contents::{self, OFFERED, RFLAGS, Target};
 use hypercore::dom0::layout::Plan;
 use hypercore::ids::{Mfn, Pfn};
@@ -59,6 +62,7 @@ pub fn start(xen: &Xen, domain: DomId, pages: &Pages, boot: &Boot) -> Result<Por
     (si.store_mfn, si.store_evtchn) = (ports.store.frame, ports.store.port);
     (si.console_mfn, si.console_evtchn) = (ports.console.frame, ports.console.port);
     fill(xen, domain, pages, boot, &si)?;
+    shared_info(xen, domain, info.shared_info_frame)?;
     if let Some(va) = plan.hypercall_page {
         xen.write_hypercall_page(domain, frame(va)?)?;
     }
@@ -98,6 +102,14 @@ fn fill(xen: &Xen, domain: DomId, pages: &Pages, boot: &Boot, si: &StartInfo) ->
     match written.and_then(|()| rest()).and_then(|()| window.write(at, si.as_bytes())) {
         Ok(()) => Ok(()),
     }
+}
+
+/// Empty, and no vCPU hears of events before it says where: the store's first may come before its first instruction.
+fn shared_info(xen: &Xen, domain: DomId, frame: u64) -> Result<()> {
+    let mut shared = SharedInfo::new_zeroed();
+    shared.vcpu_info.iter_mut().for_each(|vcpu| vcpu.evtchn_upcall_mask = 1);
+    xen.frames(domain, &[frame], true)?.write(0, shared.as_bytes());
+    Ok(())
 }
 
 /// The state that `xen.h` describes above `struct start_info`.

@@ -1,6 +1,6 @@
 //! A guest built by hypercalls to the hypervisor's own logic, looked at through its own page tables.
 
-use abi::xen::StartInfo;
+use abi::xen::{SharedInfo, StartInfo};
 use hypercore::frame::FrameType;
 use hypercore::ids::{DomId as Number, Mfn, VcpuId};
 use hypercore::machine::{Frames, GuestVa};
@@ -86,6 +86,10 @@ fn a_kernel_finds_what_it_expects() {
     assert_eq!(&si.cmd_line[..21], b"root=/dev/xvda quiet\0");
     assert_eq!((si.nr_pages, si.flags, si.mfn_list), (2048, 8, P2M));
     assert_eq!(si.shared_info, info.shared_info_frame << 12);
+    let mut shared = [0; size_of::<SharedInfo>()];
+    xen.frames(domain, &[info.shared_info_frame], false).unwrap().read(0, &mut shared);
+    let shared = SharedInfo::read_from_bytes(&shared).unwrap();
+    assert!(shared.vcpu_info.iter().all(|vcpu| vcpu.evtchn_upcall_mask == 1), "it has no handler yet");
     assert_eq!((si.store_mfn, si.store_evtchn), (ports.store.frame, ports.store.port));
     assert_eq!((si.console_mfn, si.console_evtchn), (ports.console.frame, ports.console.port));
     assert_ne!(ports.store, ports.console);
