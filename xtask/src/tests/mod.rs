@@ -135,7 +135,8 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.push(miri::stage(Some(300)));
             stages.push(guests::ci());
             stages.extend(boots::ci(hypervisor));
-            stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
+            stages.push(demo_check(hypervisor, false, "6.1", QemuVersion::V10, None));
+            stages.push(demo_check(hypervisor, true, "6.1", QemuVersion::V10, None));
             stages
         }
         Extent::Full => {
@@ -147,9 +148,10 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.extend(crash::stages(hypervisor));
             stages.extend(dmesg::stages());
             stages.extend(mca::stages(hypervisor));
-            stages.push(demo_check(hypervisor, "6.1", QemuVersion::V10, None));
-            stages.push(demo_check(hypervisor, "6.12", QemuVersion::V10, Some("Skylake-Client-v4")));
-            stages.push(demo_check(hypervisor, "6.1", QemuVersion::V7, None));
+            stages.push(demo_check(hypervisor, false, "6.1", QemuVersion::V10, None));
+            stages.push(demo_check(hypervisor, true, "6.1", QemuVersion::V10, None));
+            stages.push(demo_check(hypervisor, true, "6.12", QemuVersion::V10, Some("Skylake-Client-v4")));
+            stages.push(demo_check(hypervisor, true, "6.1", QemuVersion::V7, None));
             stages.extend(tools::stages(hypervisor));
             stages.push(debugger::stage(hypervisor));
             stages.extend(stock::stages(hypervisor));
@@ -177,17 +179,20 @@ fn stages(args: &Args) -> Vec<Stage> {
     }
 }
 
+/// The demo, done and verified: on the small dom0 with our tools, or on Debian with the `stock` ones.
 fn demo_check(
     hypervisor: Hypervisor,
+    stock: bool,
     kernel: &'static str,
     qemu: QemuVersion,
     cpu: Option<&'static str>,
 ) -> Stage {
     let version = if qemu == QemuVersion::V10 { "QEMU 10" } else { "QEMU 7.2" };
-    Stage::new(format!("demo: {kernel} {version} {}", cpu.unwrap_or("EPYC")), move |env| {
+    let tools = if stock { "Debian's tools" } else { "our tools" };
+    Stage::new(format!("demo: {tools} {kernel} {version} {}", cpu.unwrap_or("EPYC")), move |env| {
         let args = demo::Args {
             check: true,
-            stock: true,
+            stock,
             hypervisor,
             kernel: kernel.into(),
             smp: 2,
