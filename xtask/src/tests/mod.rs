@@ -29,6 +29,7 @@ mod save;
 mod soak;
 mod stock;
 mod store;
+mod store_killed;
 mod tools;
 mod tsc;
 mod work;
@@ -165,6 +166,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             stages.push(ours::stage(hypervisor));
             stages.push(our_guests::stage(hypervisor));
             stages.push(ours_save::stage(hypervisor));
+            stages.push(store_killed::stage(hypervisor, 30));
             stages.push(consoles::stage(hypervisor, 30));
             stages
         }
@@ -172,6 +174,7 @@ fn stages(args: &Args) -> Vec<Stage> {
             let mut stages = soak::stages(hypervisor);
             stages.push(save::stage(hypervisor, 50));
             stages.push(anything::stage(hypervisor));
+            stages.push(store_killed::stage(hypervisor, 200));
             stages.push(consoles::stage(hypervisor, 200));
             stages.push(miri::stage(None));
             stages

@@ -7,6 +7,7 @@ use super::{Outcome, Stage};
 use crate::demo::{BOOT, STEP};
 use crate::expect::Session;
 use crate::image::debian::{self, PASSWORD};
+use crate::image::overlay::DOM0_ADDRESS;
 use crate::image::small;
 use crate::qemu::Console;
 use crate::run::{self, Hypervisor};
@@ -21,7 +22,7 @@ const TWO_DISKS: &str = "/etc/xen/guest.cfg 'disk=[\"phy:/dev/sda,xvda,w\",\"for
 
 pub fn stage(hypervisor: Hypervisor) -> Stage {
     Stage::new("our xl: guests from creation to end", move |env| {
-        let mut dom0 = boot(env, hypervisor)?;
+        let mut dom0 = boot(env, hypervisor, "our-guests")?;
         let before = settled(&mut dom0)?;
         paused(&mut dom0)?;
         nothing_is_left(&mut dom0, &before)?;
@@ -36,14 +37,14 @@ pub fn stage(hypervisor: Hypervisor) -> Stage {
 }
 
 /// The small dom0, at its prompt.
-fn boot(env: &Env, hypervisor: Hypervisor) -> Result<Session> {
+pub fn boot(env: &Env, hypervisor: Hypervisor, log: &str) -> Result<Session> {
     let (qemu, kernel) = (setup::qemu(env, QemuVersion::V10)?, run::kernel(env, "6.1")?);
     let initrd = small::dom0(env, &kernel)?;
     let mut machine = run::machine(env, &qemu, hypervisor, "", &kernel, "", initrd, 2048)?;
     machine.disks = vec![debian::guest(env)?];
     machine.console = Console::Pipes;
     machine.no_reboot = true;
-    let mut dom0 = Session::start(machine.command(&qemu)?, &env.log("our-guests")?)?;
+    let mut dom0 = Session::start(machine.command(&qemu)?, &env.log(log)?)?;
     dom0.wait(PROMPT, BOOT)?;
     Ok(dom0)
 }
@@ -130,7 +131,7 @@ fn lives(dom0: &mut Session) -> Result<()> {
     dom0.must("xl create /etc/xen/guest.cfg; id=$(xl domid guest)", BOOT)?;
     login(dom0)?;
     dom0.must("disk-check", STEP)?;
-    dom0.must("ip -4 addr show dev eth0 | grep -q inet || ip link show dev eth0", STEP)?;
+    dom0.must(&format!("ping -c 3 -W 20 {DOM0_ADDRESS}"), STEP)?;
     leave(dom0)?;
     dom0.must("xl reboot guest", STEP)?;
     dom0.must("for i in $(seq 600); do new=$(xl domid guest 2>/dev/null); [ -n \"$new\" ] && [ \"$new\" != $id ] && break; sleep 0.5; done; [ $new != $id ]", BOOT)?;
