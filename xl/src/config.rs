@@ -8,6 +8,7 @@ use std::fs;
 use abi::Errno;
 use abi::domctl::{DomctlGetdomaininfo, XEN_SCHEDULER_CREDIT2};
 use serde_json::{Map, Value, json};
+use toolstack::create::vdev;
 use toolstack::names;
 use toolstack::store::Client;
 use xenctl::{DomId, Error};
@@ -115,36 +116,7 @@ fn replace(object: &mut Map<String, Value>, key: &str, value: Option<Value>) {
 /// A device's number in the store: of a disk by its name, of a network interface as it stands there.
 fn number_of(device: &Value) -> Option<u64> {
     match device.get("vdev") {
-        Some(name) => disk_number(name.as_str()?),
+        Some(name) => vdev::number(name.as_str()?).map(u64::from),
         None => device.get("devid")?.as_u64(),
-    }
-}
-
-/// `xvda` to `xvdp`, with a partition to 15, as old kernels number them; later ones differently.
-fn disk_number(name: &str) -> Option<u64> {
-    let rest = name.strip_prefix("xvd")?;
-    let letters = rest.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(rest.len());
-    let disk = rest[..letters]
-        .bytes()
-        .try_fold(0u64, |n, b| n.checked_mul(26)?.checked_add(u64::from(b - b'a') + 1))?;
-    let disk = disk.checked_sub(1)?;
-    let partition = if rest[letters..].is_empty() { 0 } else { rest[letters..].parse::<u64>().ok()? };
-    match (disk, partition) {
-        (0..16, 0..16) => Some(202 << 8 | disk << 4 | partition),
-        _ => Some(1 << 28 | disk << 8 | partition),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn disks_have_the_numbers_of_the_stock_tools() {
-        assert_eq!(disk_number("xvda"), Some(51712));
-        assert_eq!(disk_number("xvdb"), Some(51728));
-        assert_eq!(disk_number("xvda1"), Some(51713));
-        assert_eq!(disk_number("xvdz"), Some(268_441_856));
-        assert_eq!(disk_number("hda"), None);
     }
 }

@@ -3,6 +3,7 @@
 use abi::domctl::*;
 use abi::sched::SHUTDOWN_CRASH;
 use serde_json::{Value, json};
+use toolstack::config::model::Uuid;
 use toolstack::names;
 use xenctl::{Cpus, DomId};
 
@@ -76,8 +77,7 @@ fn row(name: &str, info: &DomctlGetdomaininfo) -> String {
 
 /// A UUID as people write it.
 pub fn uuid(handle: &[u8; 16]) -> String {
-    let hex: String = handle.iter().map(|b| format!("{b:02x}")).collect();
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    Uuid(*handle).to_string()
 }
 
 /// The domains that are asked for, all of them if none is.
