@@ -145,22 +145,22 @@ impl FrameAllocator {
         if order > MAX_ORDER || strikes() {
             return None;
         }
-        let mut waits = false;
-        loop {
-            let mut inner = self.inner.lock();
-            let got = inner.take(order, limit.min(self.max_mfn), claim);
-            let over = got.is_some() || inner.scrubbing == 0;
-            if waits == over {
-                inner.waiting = if over { inner.waiting - 1 } else { inner.waiting + 1 };
-                waits = !over;
-            }
-            if over {
-                return got;
-            }
-            // A few frames are out for scrubbing and come back in microseconds.
+        let limit = limit.min(self.max_mfn);
+        let mut inner = self.inner.lock();
+        let mut got = inner.take(order, limit, claim);
+        if got.is_some() || inner.scrubbing == 0 {
+            return got;
+        }
+        // A few frames are out for scrubbing and come back in microseconds.
+        inner.waiting += 1;
+        while got.is_none() && inner.scrubbing != 0 {
             drop(inner);
             relax();
+            inner = self.inner.lock();
+            got = inner.take(order, limit, claim);
         }
+        inner.waiting -= 1;
+        got
     }
 
     /// Which of the 64 allocated frames from `mfn` are dirty (bit i: `mfn + i`); forgets it, so the caller
