@@ -60,6 +60,9 @@ pub enum BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            BuildError::Image(error @ ImageError::NoRoom { .. }) => {
+                write!(f, "dom0's kernel: {error} (raise dom0_mem)")
+            }
             BuildError::Image(error) => write!(f, "dom0's kernel: {error}"),
             BuildError::NoMemory { what } => write!(f, "no memory for {what}"),
             BuildError::CommandLine { len } => {

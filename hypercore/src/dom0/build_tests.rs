@@ -171,3 +171,9 @@ fn the_display_is_described_behind_start_info() {
     assert_eq!(u32::from_le_bytes(bytes[76..80].try_into().unwrap()), 40);
     assert_eq!(bytes[size_of::<StartInfo>()], 3);
 }
+
+#[test]
+fn a_dom0_that_is_too_small_is_told_how_to_grow() {
+    let error = BuildError::from(ImageError::NoRoom { what: "all", need: 9, have: 4 });
+    assert!(error.to_string().ends_with("9 pages of memory needed, there are 4 (raise dom0_mem)"), "{error}");
+}
