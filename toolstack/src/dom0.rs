@@ -1,13 +1,13 @@
 //! What managers of guests expect to find about dom0 itself, as `xen-init-dom0` leaves it after the store's start: its
 //! number and name, the pools' names, and a configuration beside those of guests.
 
-use std::fs;
 use std::path::Path;
 
 use xenctl::{DomId, Error, Result, Xen};
 
 use crate::config::model::domain::{DomainType, PvInfo};
 use crate::config::model::{DomainConfig, values::Uuid};
+use crate::create::files;
 use crate::store::Client;
 
 /// dom0's name.
@@ -27,20 +27,11 @@ pub fn init(xen: &Xen, store: &mut Client, dir: &Path) -> Result<()> {
             store.write(&path, format!("Pool-{}", pool.id).as_bytes())?;
         }
     }
-    let path = dir.join(format!("userdata-d.0.{}.libxl-json", Uuid(info.handle)));
-    let write = || {
-        fs::create_dir_all(dir)?;
-        fs::write(&path, configuration())
-    };
-    write().map_err(|e| Error::os(format!("writing {}", path.display()), &e))
-}
-
-/// Of dom0 nothing is known that it was made from. A zero ends the text, as with the stock tools.
-fn configuration() -> String {
+    // Nothing is known that it was made from.
     let mut config = DomainConfig::default();
-    config.c_info.kind = DomainType::Pv;
+    (config.c_info.kind, config.c_info.uuid) = (DomainType::Pv, Uuid(info.handle));
     config.b_info.pv = Some(PvInfo::default());
-    config.to_json() + "\0"
+    files::keep(dir, id, &config)
 }
 
 #[cfg(test)]
@@ -48,6 +39,7 @@ mod tests {
     use super::*;
     use crate::testing::Machine;
     use serde_json::{Value, json};
+    use std::fs;
 
     #[test]
     fn dom0_is_entered_as_the_stock_tools_do_and_names_stay() {

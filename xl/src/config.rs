@@ -4,19 +4,19 @@
 //! (`userdata-d.ID.UUID.libxl-json`).
 
 use std::fs;
+use std::path::Path;
 
 use abi::Errno;
 use abi::domctl::{DomctlGetdomaininfo, XEN_SCHEDULER_CREDIT2};
 use serde_json::{Map, Value, json};
-use toolstack::create::vdev;
+use toolstack::create::{files, vdev};
+use toolstack::destroy::USERDATA;
 use toolstack::names;
 use toolstack::store::Client;
 use xenctl::{DomId, Error};
 
 use crate::list::uuid;
 use crate::tools::{Done, Failure, Tools, complain};
-
-const DIR: &str = "/var/lib/xen";
 
 /// Lists of devices in a configuration, and what the store calls them.
 const DEVICES: [(&str, &str); 2] = [("disks", "vbd"), ("nics", "vif")];
@@ -36,8 +36,8 @@ pub fn print(tools: &mut Tools, domains: &[DomctlGetdomaininfo]) -> Done {
 
 /// The configuration of a domain as it is now.
 pub fn now(tools: &mut Tools, info: &DomctlGetdomaininfo) -> Done<Value> {
-    let path = format!("{DIR}/userdata-d.{}.{}.libxl-json", info.domain, uuid(&info.handle));
-    let doing = || format!("reading the configuration {path}");
+    let path = files::path(Path::new(USERDATA), DomId(info.domain), &uuid(&info.handle));
+    let doing = || format!("reading the configuration {}", path.display());
     // A zero ends the text.
     let text = fs::read(&path).map_err(|e| Error::os(doing(), &e))?;
     let text = String::from_utf8_lossy(&text).trim_end_matches('\0').to_owned();

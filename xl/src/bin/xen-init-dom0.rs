@@ -5,14 +5,12 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use toolstack::destroy::USERDATA;
 use toolstack::store::Client;
 use xenctl::{Result, Xen};
 
-/// Where configurations of domains are kept.
-const DIR: &str = "/var/lib/xen";
-
 fn init() -> Result<()> {
-    toolstack::dom0::init(&Xen::open()?, &mut Client::open()?, Path::new(DIR))
+    toolstack::dom0::init(&Xen::open()?, &mut Client::open()?, Path::new(USERDATA))
 }
 
 fn main() -> ExitCode {
