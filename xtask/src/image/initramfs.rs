@@ -18,32 +18,20 @@ pub enum Purpose {
     Root,
 }
 
-/// Disk and network of the machines we run on, dom0's drivers and guests' disks.
-const SHELL_MODULES: &[&str] = &[
-    "ahci",
-    "ata_piix",
-    "sd_mod",
-    "e1000e",
-    "xen-evtchn",
-    "xen-gntdev",
-    "xen-gntalloc",
-    "xen-privcmd",
-    "xenfs",
-    "xen-blkfront",
-    "xen-netfront",
-];
-const ROOT_MODULES: &[&str] = &[
-    "ahci",
-    "ata_piix",
-    "sd_mod",
-    "nvme",
-    "virtio_pci",
-    "virtio_blk",
-    "xen-blkfront",
-    "xen-netfront",
-    "ext4",
-    "crc32c_generic",
-];
+/// The machines' usual disks, and what else they may have.
+const DISKS: [&str; 3] = ["ahci", "ata_piix", "sd_mod"];
+const MORE_DISKS: [&str; 3] = ["nvme", "virtio_pci", "virtio_blk"];
+const NETWORK: [&str; 1] = ["e1000e"];
+const FILES: [&str; 2] = ["ext4", "crc32c_generic"];
+/// What dom0's programs work with.
+const DOM0: [&str; 5] = ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs"];
+const FRONTENDS: [&str; 2] = ["xen-blkfront", "xen-netfront"];
+const BACKENDS: [&str; 4] = ["bridge", "loop", "xen-blkback", "xen-netback"];
+
+/// The modules of a dom0 that serves guests.
+pub fn serving() -> Vec<&'static str> {
+    [&DISKS[..], &MORE_DISKS, &NETWORK, &FILES, &DOM0, &BACKENDS].concat()
+}
 
 const SHELL_INIT: &str = r#"#!/bin/sh
 export PATH=/bin HOME=/root PS1='dom0# ' TERM=linux
@@ -88,8 +76,8 @@ exec switch_root /root /sbin/init
 /// Makes the archive for a kernel, or finds it made.
 pub fn make(env: &Env, kernel: &Kernel, purpose: Purpose) -> Result<PathBuf> {
     let (name, init, modules) = match purpose {
-        Purpose::Shell => ("shell", SHELL_INIT, SHELL_MODULES),
-        Purpose::Root => ("root", ROOT_INIT, ROOT_MODULES),
+        Purpose::Shell => ("shell", SHELL_INIT, [&DISKS[..], &NETWORK, &DOM0, &FRONTENDS].concat()),
+        Purpose::Root => ("root", ROOT_INIT, [&DISKS[..], &MORE_DISKS, &FRONTENDS, &FILES].concat()),
     };
     pack(env, kernel, &Recipe { name, modules, files: vec![File::program("init", init)] })
 }
@@ -123,7 +111,7 @@ impl File {
 /// What an archive holds besides busybox. `/modules/order` names its kernel's modules in the order they load in.
 pub struct Recipe<'a> {
     pub name: &'a str,
-    pub modules: &'a [&'a str],
+    pub modules: Vec<&'a str>,
     pub files: Vec<File>,
 }
 
@@ -151,7 +139,7 @@ pub fn pack(env: &Env, kernel: &Kernel, recipe: &Recipe) -> Result<PathBuf> {
     }
     recipe.files.iter().for_each(|f| cpio.file(&f.path, f.mode, &f.bytes));
     let mut order = String::new();
-    for module in Tree::read(kernel)?.closure(recipe.modules)? {
+    for module in Tree::read(kernel)?.closure(&recipe.modules)? {
         order += &format!("{} ", module.name);
         cpio.file(&format!("modules/{}.ko", module.name), 0o644, &module.bytes);
     }

@@ -11,28 +11,6 @@ use super::overlay::{DOM0_ADDRESS, HOST_ADDRESS};
 use crate::build;
 use crate::setup::{Env, Kernel};
 
-/// Disks and network of the machines we run on, dom0's drivers and the back-ends of guests' devices.
-const MODULES: &[&str] = &[
-    "ahci",
-    "ata_piix",
-    "sd_mod",
-    "nvme",
-    "virtio_pci",
-    "virtio_blk",
-    "e1000e",
-    "bridge",
-    "loop",
-    "ext4",
-    "crc32c_generic",
-    "xen-evtchn",
-    "xen-gntdev",
-    "xen-gntalloc",
-    "xen-privcmd",
-    "xenfs",
-    "xen-blkback",
-    "xen-netback",
-];
-
 /// Packages of our tools, and the programs they make.
 const PACKAGES: &[&str] = &["xl", "xenstore", "consoled"];
 const PROGRAMS: &[&str] = &["xl", "xen-init-dom0", "xenstored", "xenconsoled"];
@@ -125,5 +103,5 @@ pub fn dom0(env: &Env, kernel: &Kernel) -> Result<PathBuf> {
     for name in PROGRAMS {
         files.push(File::copy(&format!("sbin/{name}"), &programs.join(name))?.executable());
     }
-    initramfs::pack(env, kernel, &Recipe { name: "small", modules: MODULES, files })
+    initramfs::pack(env, kernel, &Recipe { name: "small", modules: initramfs::serving(), files })
 }
