@@ -99,6 +99,8 @@ pub struct Machine {
     pub second_port: bool,
     /// CPUs and memory are at two nodes, half of them at each.
     pub two_nodes: bool,
+    /// Half of the memory lies above 4 GiB, behind a hole of more than 2 GiB.
+    pub split: bool,
     /// A reset ends QEMU.
     pub no_reboot: bool,
 }
@@ -159,7 +161,16 @@ impl Machine {
         let mut command = qemu.command();
         let accel = format!("tcg,thread={}", if self.one_thread(qemu.version) { "single" } else { "multi" });
         let chipset = if self.chipset == Chipset::Q35 { "q35" } else { "pc" };
-        command.args(["-machine", chipset, "-accel", &accel, "-cpu", &self.cpu(qemu.version)]);
+        let below =
+            if self.split { format!(",max-ram-below-4g={}M", self.mem_mib / 2) } else { String::new() };
+        command.args([
+            "-machine",
+            &format!("{chipset}{below}"),
+            "-accel",
+            &accel,
+            "-cpu",
+            &self.cpu(qemu.version),
+        ]);
         if self.icount {
             command.args(["-icount", "shift=0,sleep=off"]);
         }

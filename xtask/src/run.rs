@@ -217,6 +217,7 @@ pub fn machine(
         one_thread: false,
         second_port: false,
         two_nodes: false,
+        split: false,
         no_reboot: false,
     })
 }

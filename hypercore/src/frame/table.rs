@@ -195,34 +195,16 @@ impl FrameTable {
         self.rec(mfn).is_none_or(|r| A(r.a.load(Acquire)).state() == FrameState::Reserved)
     }
 
-    /// Moves a frame with exactly one reference (the allocation's) and no type to another owner.
-    /// False, with nothing changed, if it has other users. The caller then flushes every CPU that may hold
-    /// translations of the former owner's, before the new one sees the frame.
-    pub fn steal(&self, mfn: Mfn, from: DomId, to: DomId) -> bool {
-        let Some(r) = self.rec(mfn) else { return false };
-        if B(r.b.load(Acquire)).count() != 0 {
-            return false;
-        }
-        let sticky = r.a.load(Acquire) & (A::FOREIGN | A::UNCACHED);
-        let old = A::new(from, FrameState::Domain, true, 1).0 | sticky;
-        let new = A::new(to, FrameState::Domain, true, 1).0 | sticky;
-        let ok = r.a.compare_exchange(old, new, AcqRel, Relaxed).is_ok();
-        if ok {
-            self.owned[from.0 as usize].fetch_sub(1, AcqRel);
-            self.owned[to.0 as usize].fetch_add(1, AcqRel);
-        }
-        ok
-    }
-
     /// Takes a frame with exactly one reference (the allocation's) and no type from its owner: nobody's, then,
     /// and free when the reference goes. `None`, with nothing changed, if it has other users.
     pub(crate) fn withdraw(&'static self, mfn: Mfn, from: DomId) -> Option<FrameRef> {
         let r = self.rec(mfn)?;
-        if B(r.b.load(Acquire)).count() != 0 {
+        let old = r.a.load(Acquire);
+        let sticky = old & (A::FOREIGN | A::UNCACHED);
+        // Even a compare-exchange that fails is a write, and records of holes in memory cannot be written.
+        if old != A::new(from, FrameState::Domain, true, 1).0 | sticky || B(r.b.load(Acquire)).count() != 0 {
             return None;
         }
-        let sticky = r.a.load(Acquire) & (A::FOREIGN | A::UNCACHED);
-        let old = A::new(from, FrameState::Domain, true, 1).0 | sticky;
         let new = A::new(DomId::XEN, FrameState::Shared, false, 1).0 | sticky;
         r.a.compare_exchange(old, new, AcqRel, Relaxed).ok()?;
         self.owned[from.0 as usize].fetch_sub(1, AcqRel);
@@ -283,7 +265,7 @@ impl FrameRef {
     pub fn table(&self) -> &'static FrameTable {
         self.table
     }
-    /// Owner; cannot change while this reference lives (except by [`FrameTable::steal`], which refuses then).
+    /// Owner; cannot change while this reference lives.
     pub fn owner(&self) -> DomId {
         self.table.peek(self.mfn).map_or(DomId::INVALID, |(a, _)| a.owner())
     }

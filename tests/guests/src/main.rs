@@ -37,6 +37,9 @@ use abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF};
 
 use crate::print::say_raw;
 
+/// A frame number in the hole below 4 GiB, with memory on both sides: the machine is made so.
+const HOLE: u64 = 0x80000;
+
 /// Called by `boot`'s entry code on the guest's own stack.
 extern "C" fn guest_main() -> ! {
     trap::install();

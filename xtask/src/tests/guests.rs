@@ -197,6 +197,7 @@ fn answers(env: &Env, hypervisor: Hypervisor, image: &Path, question: Question) 
         one_thread: false,
         second_port: false,
         two_nodes: question.two_nodes,
+        split: true,
         no_reboot: true,
     };
     let name = if debian { "debian" } else { "xenolith" };

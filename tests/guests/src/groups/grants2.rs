@@ -547,12 +547,13 @@ fn transfers(table: &Table) {
     let (mfn, pfn) = (page.mfn(), page.pfn());
     page.set(1, 0x7777);
     page.map(0);
-    let transfer = |gref| {
-        let mut arg = GnttabTransfer { mfn, domid: 0, ref_: gref, ..Default::default() };
+    let transfer = |mfn| {
+        let mut arg = GnttabTransfer { mfn, domid: 0, ref_: 70, ..Default::default() };
         (grant(GNTTABOP_TRANSFER, &mut arg), arg.status)
     };
     table.set(70, GTF_ACCEPT_TRANSFER, 0, 0, pfn);
-    let answer = transfer(70);
+    say!("grants2.transfer-hole", "{:?}", transfer(crate::HOLE));
+    let answer = transfer(mfn);
     say!(
         "grants2.transfer",
         "{answer:?} {:#x} frame={} m2p={} status={:#x}",

@@ -224,6 +224,7 @@ fn exchange() {
     let mut output = [pfn; 2];
     say!("memory.exchange-unequal", "{:?}", trade(&mut [mfn], 0, &mut output, 0, 0));
     say!("memory.exchange-absent", "{:?}", trade(&mut [1 << 38], 0, &mut [pfn], 0, 0));
+    say!("memory.exchange-hole", "{:?}", trade(&mut [crate::HOLE], 0, &mut [pfn], 0, 0));
     say!("memory.exchange-order-20", "{:?}", trade(&mut [mfn], 20, &mut [pfn], 20, 0));
     let mut mapped = [pfn];
     let answer = trade(&mut [p2m(pfn)], 0, &mut mapped, 0, 0);
