@@ -21,6 +21,7 @@ pub mod state;
 mod store;
 mod transaction;
 mod tree;
+pub mod turn;
 mod watch;
 pub mod wire;
 

@@ -100,11 +100,12 @@ impl<P: Deref<Target = Mapping>> Ring<P> {
     }
 }
 
+/// A ring without a guest.
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
 
-    struct Paper(Mapping);
+    pub struct Paper(pub Mapping);
 
     impl Deref for Paper {
         type Target = Mapping;
@@ -114,16 +115,32 @@ mod tests {
         }
     }
 
-    fn ring() -> Ring<Paper> {
+    pub fn ring() -> Ring<Paper> {
         Ring(Paper(Mapping::anonymous(1).unwrap()))
     }
 
     /// The guest's side of a request.
-    fn guest_sends(ring: &Ring<Paper>, bytes: &[u8]) {
+    pub fn guest_sends(ring: &Ring<Paper>, bytes: &[u8]) {
         let (_, prod) = REQUESTS.indexes(&ring.0);
         REQUESTS.copy_in(&ring.0, prod, bytes);
         REQUESTS.put(&ring.0, prod.wrapping_add(bytes.len() as u32));
     }
+
+    /// The guest takes what it was told.
+    pub fn guest_reads(ring: &Ring<Paper>) -> Vec<u8> {
+        let (cons, prod) = RESPONSES.indexes(&ring.0);
+        let mut bytes = vec![0; RESPONSES.ready(&ring.0, cons).unwrap()];
+        RESPONSES.copy_out(&ring.0, cons, &mut bytes);
+        RESPONSES.took(&ring.0, prod);
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use super::testing::{guest_sends, ring};
 
     #[test]
     fn bytes_come_and_go_and_are_seen_when_it_is_told() {

@@ -1,6 +1,6 @@
 //! Everything of Xen that the daemon has: rings, event channels, and which domains are still there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use abi::domctl::{XEN_DOMINF_DYING, XEN_DOMINF_SHUTDOWN};
@@ -11,9 +11,10 @@ use anyhow::{Context, Result};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use xenctl::{DomId, EventChannels, Port, SharedPage, StorePage, Xen};
 
-use xenstore::ring::{Place, Ring};
+use xenstore::ring::{Broken, Place, Ring};
 use xenstore::state::{Entry, Link};
-use xenstore::{ConnId, Error, Introduction};
+use xenstore::turn::Service;
+use xenstore::{ConnId, Connection, Error, Introduction};
 
 use crate::memory::{EXCEPTIONS, Memory};
 
@@ -30,6 +31,8 @@ pub struct Guests {
     pub exceptions: EventChannels,
     epoll: OwnedFd,
     guests: HashMap<ConnId, Guest>,
+    /// Those whose rings are to be looked at again before anything is waited for.
+    pub again: BTreeSet<ConnId>,
 }
 
 impl Guests {
@@ -45,7 +48,7 @@ impl Guests {
                 channel
             }
         };
-        Ok(Self { xen: Xen::open()?, exceptions, epoll, guests: HashMap::new() })
+        Ok(Self { xen: Xen::open()?, exceptions, epoll, guests: HashMap::new(), again: BTreeSet::new() })
     }
 
     /// Goes on with the guests of the life before; begins with dom0's kernel.
@@ -124,10 +127,16 @@ impl Guests {
             guest.ring.reconnect();
             guest.notify();
         }
-        match guest.turn(memory, conn)? {
-            Some(false) => {}
-            Some(true) => guest.notify(),
-            None => {
+        match guest.ring.turn(&mut Serving { memory, conn })? {
+            Ok(turn) => {
+                if turn.moved {
+                    guest.notify();
+                }
+                if turn.more {
+                    self.again.insert(conn);
+                }
+            }
+            Err(Broken) => {
                 guest.ring.fail(xs::XENSTORE_ERROR_RINGIDX);
                 memory.apply(&Entry::End { conn })?;
             }
@@ -183,7 +192,7 @@ impl Guests {
     pub fn end(&mut self, memory: &mut Memory, conn: ConnId) -> Result<()> {
         let Some(guest) = self.guests.get(&conn) else { return Ok(()) };
         // What it had asked for properly is still answered; where its ring is broken, that is all.
-        if guest.turn(memory, conn)?.is_some() {
+        if guest.ring.turn(&mut Serving { memory, conn })?.is_ok() {
             guest.ring.fail(xs::XENSTORE_ERROR_PROTO);
         }
         guest.notify();
@@ -230,54 +239,45 @@ impl Guest {
         // The other end may have gone: then nobody misses it.
         let _ = self.channel.notify(self.port);
     }
+}
 
-    /// Sends, receives once, and sends what that answered. Whether the guest must be told; `None` where its indexes do not
-    /// fit together.
-    fn turn(&self, memory: &mut Memory, conn: ConnId) -> Result<Option<bool>> {
-        let Some(mut moved) = self.send(memory, conn)? else { return Ok(None) };
-        if memory.state.store.connection(conn).is_some_and(|connection| connection.may_ask()) {
-            let Some(place) = place(memory, conn) else { return Ok(Some(moved)) };
-            let Ok(bytes) = self.ring.received(place) else { return Ok(None) };
-            if !bytes.is_empty() {
-                memory.apply(&Entry::Input { conn, bytes: &bytes })?;
-                self.tell(memory, conn);
-                moved = true;
-            }
-        }
-        Ok(self.send(memory, conn)?.map(|sent| sent || moved))
-    }
+/// A guest's connection, written down before it is changed.
+struct Serving<'a> {
+    memory: &'a mut Memory,
+    conn: ConnId,
+}
 
-    fn send(&self, memory: &mut Memory, conn: ConnId) -> Result<Option<bool>> {
-        let mut moved = false;
-        loop {
-            let (Some(connection), Some(place)) = (memory.state.store.connection(conn), place(memory, conn))
-            else {
-                return Ok(Some(moved));
-            };
-            let Some(message) = connection.output().next() else { return Ok(Some(moved)) };
-            let Ok(count) = self.ring.put(place, message) else { return Ok(None) };
-            if count == 0 {
-                return Ok(Some(moved));
-            }
-            memory.step();
-            memory.apply(&Entry::Sent { conn, count: count as u32 })?;
-            self.tell(memory, conn);
-            moved = true;
-        }
-    }
-
-    /// The page follows what is written down, never the other way round.
-    fn tell(&self, memory: &mut Memory, conn: ConnId) {
-        if let Some(place) = place(memory, conn) {
-            self.ring.tell(place);
-        }
-        memory.step();
+impl Serving<'_> {
+    fn connection(&self) -> Option<&Connection> {
+        self.memory.state.store.connection(self.conn)
     }
 }
 
-fn place(memory: &Memory, conn: ConnId) -> Option<Place> {
-    match memory.state.link(conn) {
-        Some(&Link::Ring { place, .. }) => Some(place),
-        _ => None,
+impl Service for Serving<'_> {
+    type Error = anyhow::Error;
+
+    fn place(&self) -> Option<Place> {
+        match self.memory.state.link(self.conn) {
+            Some(&Link::Ring { place, .. }) => Some(place),
+            _ => None,
+        }
+    }
+
+    fn may_ask(&self) -> bool {
+        self.connection().is_some_and(Connection::may_ask)
+    }
+
+    fn output(&self) -> Option<&[u8]> {
+        self.connection()?.output().next()
+    }
+
+    fn came(&mut self, bytes: &[u8]) -> Result<()> {
+        self.memory.step();
+        self.memory.apply(&Entry::Input { conn: self.conn, bytes }).map(drop)
+    }
+
+    fn went(&mut self, count: usize) -> Result<()> {
+        self.memory.step();
+        self.memory.apply(&Entry::Sent { conn: self.conn, count: count as u32 }).map(drop)
     }
 }

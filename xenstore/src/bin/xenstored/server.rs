@@ -147,6 +147,9 @@ impl Server {
         self.memory.life.settled();
         let mut events = Vec::with_capacity(64);
         loop {
+            if let Some(guests) = &mut self.guests {
+                self.again.append(&mut guests.again);
+            }
             let pause = (!self.again.is_empty()).then(Timespec::default);
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), pause.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -231,7 +234,7 @@ impl Server {
     }
 
     fn receive(&mut self, conn: ConnId) -> Result<()> {
-        let Some(client) = self.clients.get_mut(&conn) else { return Ok(()) };
+        let Some(client) = self.clients.get_mut(&conn) else { return self.flush(conn) };
         client.more = true;
         if self.memory.state.store.connection(conn).is_some_and(|connection| connection.may_ask()) {
             let Seen { came, len } = self.memory.receive(conn, &client.socket)?;
