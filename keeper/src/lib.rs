@@ -8,7 +8,7 @@
 //! Each watches the other by a pidfd. **Whoever is left executes the program anew**: it keeps the descriptors, becomes the
 //! worker ([`Life::number`] says that it is not the first), finds its memory again and clones a new keeper. A live update
 //! is the same step with another program ([`Life::again`]). Only when both are killed within the same few milliseconds is
-//! anything lost.
+//! anything lost; the keeper is called `xen-keeper`, so that `pkill -9` of the daemon does not do that.
 //!
 //! What a killed process was just doing to a stream is settled by asking the kernel: [`Outlet`] says what had been sent,
 //! [`Inlet`] what had been taken ([`Feed`] and [`intake`] do the same for Unix sockets, in fewer steps); or a message is received whole into a slot of the region that showed before whether it had

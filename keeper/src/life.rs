@@ -1,7 +1,7 @@
 //! One life of a worker: from a program's start until it is killed, is replaced or leaves.
 
 use std::env;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -25,6 +25,9 @@ const VARIABLE: &str = "KEEPER_REGION";
 /// cannot start must not keep a CPU busy, and one that is killed must not be waited for.
 const PATIENCE: u64 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a keeper is called: whoever kills by a daemon's name kills the worker.
+const KEEPER: &str = "xen-keeper";
 
 /// "keepers ".
 const MAGIC: u64 = u64::from_le_bytes(*b"keepers ");
@@ -56,6 +59,7 @@ impl Head {
 pub struct Life {
     /// The memory that outlives the worker.
     pub region: Region,
+    program: Program,
     heritage: Heritage,
     signals: Signals,
     keeper: OwnedFd,
@@ -94,14 +98,19 @@ impl Life {
             // One that cannot begin has ended: nobody counts on it yet.
             Head::Ended.of(&region).store(1, Ordering::SeqCst);
         }
-        let child = process::clone_sharing_descriptors(&|| keep(&region, &own, &signals))?;
+        let program = Program::this();
+        let child = process::clone_sharing_descriptors(&|| {
+            // It keeps by any name.
+            let _ = process::call_itself(KEEPER);
+            keep(&program, &region, &own, &signals)
+        })?;
         let child = i32::try_from(child).ok().and_then(Pid::from_raw);
         let child = child.ok_or_else(|| io::Error::other("a process without a number"))?;
         let keeper = pidfd_open(child, PidfdFlags::empty())?;
         record(&region, Head::KeeperPidfd, &keeper);
         // It stays open until the next life closes it: the keeper waits on it.
         std::mem::forget(own);
-        Ok(Life { region, heritage, signals, keeper, number })
+        Ok(Life { region, program, heritage, signals, keeper, number })
     }
 
     /// 1 for the first, and one more after each time that the worker or its keeper was killed or replaced.
@@ -147,7 +156,7 @@ impl Life {
         // It has descriptors of its own from here on, and would wait for this process beside the next life's.
         let _ = pidfd_send_signal(&self.keeper, rustix::process::Signal::KILL);
         let _ = waitid(WaitId::PidFd(self.keeper()), WaitIdOptions::EXITED);
-        execute(&self.region, program.map_or(OsStr::new("/proc/self/exe"), Path::as_os_str))
+        self.program.execute(&self.region, program)
     }
 
     /// Ends the last life, and the keeper's with it.
@@ -158,7 +167,7 @@ impl Life {
 }
 
 /// The keeper: waits until the worker has gone, and takes its place. Who asks it to leave is asking the worker.
-fn keep(region: &Region, worker: &OwnedFd, signals: &Signals) -> ! {
+fn keep(program: &Program, region: &Region, worker: &OwnedFd, signals: &Signals) -> ! {
     loop {
         let mut waiting = [PollFd::new(worker, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
         let gone = poll(&mut waiting, None).is_ok() && !waiting[0].revents().is_empty();
@@ -180,7 +189,7 @@ fn keep(region: &Region, worker: &OwnedFd, signals: &Signals) -> ! {
         thread::sleep(PAUSE);
     }
     loop {
-        let error = execute(region, OsStr::new("/proc/self/exe"));
+        let error = program.execute(region, None);
         eprintln!(
             "the program that was killed cannot be started again, which is tried every second: {error}"
         );
@@ -188,19 +197,28 @@ fn keep(region: &Region, worker: &OwnedFd, signals: &Signals) -> ! {
     }
 }
 
-fn execute(region: &Region, program: &OsStr) -> io::Error {
-    if let Err(error) = keep_on_exec(true) {
-        return error;
+/// What this process was executed with, name included.
+struct Program(Vec<OsString>);
+
+impl Program {
+    fn this() -> Self {
+        Self(env::args_os().collect())
     }
-    let mut arguments = env::args_os();
-    let mut command = Command::new(program);
-    if let Some(name) = arguments.next() {
-        command.arg0(name);
-    }
-    let error = command.args(arguments).env(VARIABLE, region.as_raw_fd().to_string()).exec();
-    match keep_on_exec(false) {
-        Ok(()) => error,
-        Err(error) => error,
+
+    /// Executes it anew, or another one in its place; comes back only with an error.
+    fn execute(&self, region: &Region, other: Option<&Path>) -> io::Error {
+        if let Err(error) = keep_on_exec(true) {
+            return error;
+        }
+        let mut command = Command::new(other.unwrap_or(Path::new("/proc/self/exe")));
+        if let [name, arguments @ ..] = &self.0[..] {
+            command.arg0(name).args(arguments);
+        }
+        let error = command.env(VARIABLE, region.as_raw_fd().to_string()).exec();
+        match keep_on_exec(false) {
+            Ok(()) => error,
+            Err(error) => error,
+        }
     }
 }
 

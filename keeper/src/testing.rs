@@ -13,7 +13,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A daemon that does not outlive its test, however that ends.
 pub struct Daemon {
-    /// Its own, removed at the end. It stands in the command line of its processes.
+    /// Its own, removed at the end. It stands in the environment of its processes.
     pub folder: PathBuf,
     first: Child,
 }
@@ -25,7 +25,7 @@ impl Daemon {
         fs::create_dir_all(&folder).expect("a folder");
         let mut command = command(&folder);
         // Whoever reads this test's output waits until all who could write to it have gone.
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.env("KEEPER_TEST", &folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let first = command.spawn().expect("the daemon's program");
         Self { folder, first }
     }
@@ -34,10 +34,11 @@ impl Daemon {
     pub fn alive(&mut self) -> Vec<Pid> {
         // Where the first one is, or was, this test's own child.
         let _ = self.first.try_wait();
-        let folder = self.folder.to_string_lossy();
+        let wanted = format!("KEEPER_TEST={}", self.folder.display());
+        let wanted = wanted.as_bytes();
         let named = fs::read_dir("/proc").expect("/proc").flatten().filter_map(|entry| {
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let ours = String::from_utf8_lossy(&line).contains(&*folder);
+            let variables = fs::read(entry.path().join("environ")).unwrap_or_default();
+            let ours = variables.split(|b| *b == 0).any(|one| one == wanted);
             entry.file_name().to_str()?.parse().ok().filter(|_| ours).and_then(Pid::from_raw)
         });
         named.collect()

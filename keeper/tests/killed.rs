@@ -98,9 +98,10 @@ fn nobody_notices_that_either_is_killed() {
         daemon.alive();
     }
     let (_, pids) = ready(&folder, life);
-    for pid in pids {
-        let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap();
-        assert_eq!(name, "tally\n", "whoever looks for the daemon finds it");
+    for (pid, name) in pids.iter().zip(["tally", "xen-keeper"]) {
+        let of = |what| fs::read_to_string(format!("/proc/{}/{what}", pid.as_raw_nonzero())).unwrap();
+        assert_eq!(of("comm").trim_end(), name, "who looks for the daemon finds its worker alone");
+        assert_eq!(of("cmdline").contains("tally"), name == "tally");
     }
     over.store(true, Ordering::Relaxed);
     for client in clients {

@@ -79,6 +79,36 @@ pub fn take_variable(name: &str) -> io::Result<Option<OsString>> {
     Ok(Some(value))
 }
 
+/// From here on the process is called so, wherever processes are listed: by its name (of which the kernel keeps 15 bytes) and
+/// by its arguments, which are gone then, also for [`std::env::args`].
+///
+/// # Errors
+/// `InvalidInput` where this process has more than one thread, which might be reading them; where `/proc` is not there.
+pub fn call_itself(name: &str) -> io::Result<()> {
+    single_thread("a process is renamed before there are threads")?;
+    fs::write("/proc/self/comm", name)?;
+    let (start, end) =
+        arguments().ok_or_else(|| io::Error::other("/proc/self/stat tells of no arguments"))?;
+    let room = end - start - 1;
+    let text: Vec<u8> = name.bytes().take(room).chain(std::iter::repeat(0)).take(end - start).collect();
+    // SAFETY: the kernel says that the arguments are there, in memory that is this process's own and can be written (the top of
+    // its stack). No other thread is there that could read them (just checked), nothing in Rust has references to them, for
+    // std copies what it is asked for, and the strings still end: the last byte is zero.
+    unsafe {
+        std::ptr::copy_nonoverlapping(text.as_ptr(), std::ptr::with_exposed_provenance_mut(start), text.len())
+    };
+    Ok(())
+}
+
+/// Where this process's arguments are: `arg_start` and `arg_end` of proc(5).
+fn arguments() -> Option<(usize, usize)> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name before may have anything in it. Behind it is the third field.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace().skip(48 - 3);
+    let (start, end) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    (start != 0 && start < end).then_some((start, end))
+}
+
 fn single_thread(otherwise: &str) -> io::Result<()> {
     match fs::read_dir("/proc/self/task")?.count() {
         1 => Ok(()),
@@ -104,6 +134,7 @@ mod tests {
         // A test runs in a thread of its own.
         let error = clone_sharing_descriptors(&|| leave(0)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(call_itself("other").is_err());
         assert!(take_variable("PATH").is_err() && std::env::var_os("PATH").is_some());
         assert_eq!(take_variable("A_VARIABLE_THAT_NOBODY_SET").unwrap(), None);
     }

@@ -39,11 +39,10 @@ fn instead_of_the_stock_one(dom0: &mut Session) -> Result<()> {
         STEP,
     )?;
     dom0.must("/run/ours/xenconsoled --pid-file=/run/ours.pid --log=all --log-size=1", STEP)?;
-    // `ours` names the daemon's processes once there are two and the worker works.
+    // `ours` names the daemon's processes, its keeper last, once there are both and the worker works.
     dom0.must(
-        "ours() { while :; do o=; for p in $(grep -lsx xenconsoled /proc/[0-9]*/comm); do p=${p#/proc/}; p=${p%/comm}; \
-           grep -qs '^State:.[SR]' /proc/$p/status && o=\"$o $p\"; done; \
-         set -- $o; [ $# = 2 ] && kill -0 $(cat /run/ours.pid) 2>/dev/null && break; done; echo $o; }",
+        "ours() { while :; do w=$(cat /run/ours.pid); set -- $w $(cat /proc/$w/task/$w/children 2>/dev/null); \
+         [ $# = 2 ] && break; done; echo $*; }",
         STEP,
     )?;
     dom0.must("ours; [ $(ours | wc -w) = 2 ]", STEP).map(drop)

@@ -13,8 +13,8 @@ const GUESTS: &str = "(until [ -e /run/enough ]; do xl create -qp /etc/xen/guest
 const READERS: &str = "(until [ -e /run/enough ]; do xl list >/run/list || exit 1; grep -q Domain-0 /run/list || exit 1; done; \
      echo all well) >/run/readers 2>&1 & true";
 /// The next one is not killed before it can have taken over.
-const KILL: &str = "set -- $(pidof xenstored); [ $# = 2 ] || exit 1; [ $((RANDOM % 2)) = 0 ] || shift; kill -9 $1; \
-     usleep $((100000 + RANDOM * 15))";
+const KILL: &str = "until w=$(pidof xenstored) && set -- $w $(cat /proc/$w/task/$w/children 2>/dev/null) && [ $# = 2 ]; \
+     do :; done; [ $((RANDOM % 2)) = 0 ] || shift; kill -9 $1; usleep $((100000 + RANDOM * 15))";
 
 pub fn stage(hypervisor: Hypervisor, kills: u32) -> Stage {
     let (name, log) = match kills {
