@@ -89,3 +89,28 @@ fn a_pool_is_made_wholly_or_not_at_all() {
     assert_eq!(m.xen.free_cpus().unwrap().to_string(), "1");
     assert_eq!(names::pool(&m.xen, &mut m.store, "p").unwrap(), None);
 }
+
+#[test]
+fn cpus_are_divided_by_nodes_or_stay_as_they_were() {
+    let mut m = Machine::new();
+    let cpu = |n: usize| Cpus::from_iter([n]);
+    let nodes = |all: &[(u32, Cpus)]| all.iter().cloned().collect();
+    let shape = |m: &mut Machine| {
+        let pools = m.xen.pools().unwrap();
+        let mut name = |id| m.store.text(&format!("/local/pool/{id}/name")).unwrap().unwrap_or_default();
+        pools.into_iter().map(|pool| (name(pool.id), pool.cpus.to_string())).collect::<Vec<_>>()
+    };
+    m.store.write("/local/pool/0/name", b"Pool-0").unwrap();
+    let before = shape(&mut m);
+    // A CPU that is not there cannot be of a node.
+    let mut beyond: std::collections::BTreeMap<u32, Cpus> = nodes(&[(0, cpu(0)), (1, cpu(1))]);
+    beyond.insert(2, cpu(0));
+    pools::split(&m.xen, &mut m.store, &beyond).unwrap_err();
+    assert_eq!(shape(&mut m), before);
+
+    pools::split(&m.xen, &mut m.store, &nodes(&[(3, cpu(0)), (5, cpu(1))])).unwrap();
+    let pool = |name: &str, cpus: &str| (name.to_owned(), cpus.to_owned());
+    assert_eq!(shape(&mut m), [pool("Pool-node3", "0"), pool("Pool-node5", "1")]);
+    let twice = pools::split(&m.xen, &mut m.store, &nodes(&[(3, cpu(0)), (5, cpu(1))]));
+    assert_eq!(twice.unwrap_err().errno, abi::Errno::EBUSY);
+}

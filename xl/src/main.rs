@@ -114,6 +114,8 @@ enum Command {
     CpupoolDestroy(pool::OneArgs),
     /// Moves a domain to a pool
     CpupoolMigrate(pool::MigrateArgs),
+    /// Divides the CPUs into a pool for each node
+    CpupoolNumaSplit,
     /// Creates a guest from a configuration file
     Create(create::Args),
     /// Connects to a guest's console
@@ -185,6 +187,7 @@ fn run(tools: &mut Tools, command: &Command) -> Done {
         Command::CpupoolRename(args) => pool::rename(tools, args),
         Command::CpupoolDestroy(args) => pool::destroy(tools, args),
         Command::CpupoolMigrate(args) => pool::migrate(tools, args),
+        Command::CpupoolNumaSplit => pool::numa_split(tools),
         Command::Create(args) => create::create(tools, args),
         Command::Console(args) => console::console(tools, args),
         Command::Monitor(args) => monitor::run(tools, args),
@@ -334,6 +337,9 @@ mod tests {
             ("cpupool-migrate guest Pool-0", true),
             ("cpupool-destroy q", true),
             ("cpupool-cpu-add Pool-0 1", true),
+            ("cpupool-numa-split", true),
+            ("cpupool-list Pool-node0", true),
+            ("cpupool-rename Pool-node0 Pool-0", true),
             ("unpause guest", true),
             ("pause guest", true),
             ("rename guest Domain-0", false),

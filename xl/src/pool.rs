@@ -1,14 +1,17 @@
 //! `xl cpupool-*`: pools of CPUs.
 
+use std::collections::BTreeMap;
+
+use abi::sysctl::XEN_INVALID_NODE_ID;
 use serde_json::{Value, json};
 use toolstack::{names, pools};
-use xenctl::Cpus;
 use xenctl::pool::Pool;
+use xenctl::{Cpus, DomId};
 
 use crate::info::scheduler;
 use crate::list::pretty;
 use crate::tools::{Done, Failure, Tools, complain, words};
-use crate::vcpu::cpu_list;
+use crate::vcpu::{available, cpu_list};
 
 #[derive(clap::Args)]
 pub struct ListArgs {
@@ -145,6 +148,28 @@ pub fn destroy(tools: &mut Tools, args: &OneArgs) -> Done {
     }
     let (xen, store) = tools.both()?;
     pools::destroy(xen, store, id).map_err(|e| failed(&e))
+}
+
+/// A pool for each node. dom0 is in the first, and told to use no more vCPUs than that has CPUs.
+pub fn numa_split(tools: &mut Tools) -> Done {
+    let xen = tools.xen()?;
+    let mut nodes = BTreeMap::<u32, Cpus>::new();
+    for (cpu, at) in xen.cpu_topology()?.iter().enumerate().filter(|(_, at)| at.node != XEN_INVALID_NODE_ID) {
+        nodes.entry(at.node).or_default().extend([cpu]);
+    }
+    let (xen, store) = tools.both()?;
+    pools::split(xen, store, &nodes).map_err(|e| {
+        complain(&e);
+        Failure::Words("splitting not possible".into())
+    })?;
+    let (Some(first), Some(dom0)) = (tools.xen()?.pool_from(0)?, tools.xen()?.domain(DomId(0))?) else {
+        return Ok(());
+    };
+    let cpus = first.cpus.count() as u32;
+    match cpus < dom0.nr_online_vcpus {
+        true => available(tools, DomId(0), dom0.max_vcpu_id.wrapping_add(1), cpus),
+        false => Ok(()),
+    }
 }
 
 #[derive(clap::Args)]

@@ -194,6 +194,11 @@ pub fn set(tools: &mut Tools, args: &SetArgs) -> Done {
         ));
         return words(format!("libxl_set_vcpuonline failed domid={id} max_vcpus={wanted}, rc: -3"));
     }
+    available(tools, id, most, wanted)
+}
+
+/// Tells a domain to use the first `wanted` of its `most` vCPUs.
+pub fn available(tools: &mut Tools, id: DomId, most: u32, wanted: u32) -> Done {
     tools.store()?.transaction(|store| {
         for n in 0..most {
             let state: &[u8] = if n < wanted { b"online" } else { b"offline" };
